@@ -1,0 +1,247 @@
+//! The report of an evaluation: verdict, figures, curves, the examples that stand out, how to repeat it.
+
+use artifact::{ExampleLoss, FileRecord, MetricsRow};
+use metrics::{CurvePoint, FitVerdict};
+use report::{
+    Block, Document, Figure, LineChart, Marker, Point, Section, Series, Setting, Table, Tone, Verdict, count, decimal,
+    percentage, signed,
+};
+
+use crate::fit::Run;
+use crate::summary::Summary;
+
+/// Examples shown in each list.
+const SHOWN: usize = 15;
+
+/// Everything that the report is made of.
+pub(crate) struct Findings<'a> {
+    pub(crate) model: String,
+    pub(crate) summary: &'a Summary,
+    pub(crate) run: Option<&'a Run>,
+    pub(crate) examples: &'a [ExampleLoss],
+    pub(crate) inputs: &'a [FileRecord],
+}
+
+/// The verdict in a sentence, with evidence and advice.
+pub(crate) fn verdict(summary: &Summary, run: Option<&Run>) -> Verdict {
+    let better = summary.baseline.map(|baseline| (baseline.loss - summary.tuned.loss, baseline));
+    let against = match better {
+        Some((gain, baseline)) if gain > 0.0 => format!(
+            "The tuned model predicts {} better than its base: loss {} against {} ({} nats).",
+            summary.place(),
+            decimal(summary.tuned.loss),
+            decimal(baseline.loss),
+            signed(-gain)
+        ),
+        Some((gain, baseline)) => format!(
+            "The tuned model does not predict {} better than its base: loss {} against {} ({} nats).",
+            summary.place(),
+            decimal(summary.tuned.loss),
+            decimal(baseline.loss),
+            signed(-gain)
+        ),
+        None => format!(
+            "Loss {} (perplexity {}) on {}.",
+            decimal(summary.tuned.loss),
+            decimal(summary.tuned.perplexity),
+            summary.place()
+        ),
+    };
+    let worse = better.is_some_and(|(gain, _)| gain <= 0.0);
+    let tone = match run.map(|run| run.fit.verdict) {
+        _ if worse => Tone::Bad,
+        Some(FitVerdict::Diverged | FitVerdict::NotLearning) => Tone::Bad,
+        Some(FitVerdict::Overfitted) => Tone::Caution,
+        _ if better.is_some() => Tone::Good,
+        _ => Tone::Neutral,
+    };
+    let mut notes = Vec::new();
+    match run {
+        Some(run) => {
+            notes.push(run.fit.sentence.clone());
+            notes.extend(run.fit.advice.iter().cloned());
+        }
+        None => notes
+            .push("No verdict on overfitting: the model folder has no metrics.parquet of a training run.".to_owned()),
+    }
+    Verdict { tone, sentence: against, notes }
+}
+
+impl Findings<'_> {
+    /// The whole report.
+    pub(crate) fn document(&self) -> Document {
+        let mut sections = vec![self.result()];
+        if let Some(run) = self.run.filter(|run| !run.rows.is_empty()) {
+            sections.push(loss_curves(run));
+            sections.push(course(run));
+        }
+        if !self.summary.sources.is_empty() {
+            sections.push(self.sources());
+        }
+        sections.extend(self.standing_out());
+        sections.push(self.settings());
+        Document {
+            title: format!("Evaluation of {}", self.model),
+            subtitle: format!(
+                "retune-evaluate · {} · {} of {}",
+                cli::format::plural(self.summary.tuned.trained_tokens, "trained token"),
+                cli::format::plural(self.summary.examples as u64, "example"),
+                self.summary.place()
+            ),
+            verdict: verdict(self.summary, self.run),
+            sections,
+        }
+    }
+
+    fn result(&self) -> Section {
+        let (tuned, baseline) = (&self.summary.tuned, self.summary.baseline.as_ref());
+        let tone = match baseline {
+            Some(baseline) if tuned.loss < baseline.loss => Tone::Good,
+            Some(_) => Tone::Bad,
+            None => Tone::Neutral,
+        };
+        let figure = |label: &str, value: String, base: Option<String>, tone| Figure {
+            label: label.to_owned(),
+            value,
+            detail: base.map(|base| format!("base {base}")),
+            tone,
+        };
+        let figures = vec![
+            figure("Loss", decimal(tuned.loss), baseline.map(|base| decimal(base.loss)), tone),
+            figure("Perplexity", decimal(tuned.perplexity), baseline.map(|base| decimal(base.perplexity)), tone),
+            figure(
+                "Token accuracy",
+                percentage(tuned.token_accuracy),
+                baseline.map(|base| percentage(base.token_accuracy)),
+                Tone::Neutral,
+            ),
+            figure("Trained tokens", count(tuned.trained_tokens), None, Tone::Neutral),
+        ];
+        let lead = "Loss is the mean negative log-likelihood of a trained token, in nats: every token weighs the same. \
+                    Perplexity is exp(loss). Lower is better for both.";
+        Section::new("Result", lead).with(Block::Figures { figures }).with(Block::Table(self.summary.table()))
+    }
+
+    fn sources(&self) -> Section {
+        let mut table =
+            Table::new("", &["Source", "#Examples", "#Trained tokens", "#Base loss", "#Tuned loss", "#Accuracy"]);
+        for source in &self.summary.sources {
+            table.push([
+                source.source_file.clone(),
+                count(source.examples as u64),
+                count(source.tuned.trained_tokens),
+                source.baseline.map_or("–".to_owned(), |baseline| decimal(baseline.loss)),
+                decimal(source.tuned.loss),
+                percentage(source.tuned.token_accuracy),
+            ]);
+        }
+        Section::new("By source", "Where the model is strong and where it is weak.").with(Block::Table(table))
+    }
+
+    /// Lists of examples: the hardest, and those that tuning made worse.
+    fn standing_out(&self) -> Vec<Section> {
+        let mut hardest: Vec<&ExampleLoss> = self.examples.iter().collect();
+        hardest.sort_by(|a, b| b.loss.total_cmp(&a.loss));
+        hardest.truncate(SHOWN);
+        let lead = "The examples that the model finds hardest: look here first for wrong labels and odd records.";
+        let mut sections = vec![Section::new("Hardest examples", lead).with(Block::Table(example_table(&hardest)))];
+        let rise = |example: &ExampleLoss| example.baseline_loss.map_or(0.0, |base| example.loss - base);
+        let mut worse: Vec<&ExampleLoss> = self.examples.iter().filter(|example| rise(example) > 0.0).collect();
+        worse.sort_by(|a, b| rise(b).total_cmp(&rise(a)));
+        let total = worse.len();
+        worse.truncate(SHOWN);
+        if total > 0 {
+            let lead = format!(
+                "{} that the base predicted better than the tuned model does, the largest difference first.",
+                cli::format::plural(total as u64, "example")
+            );
+            sections.push(Section::new("Made worse by tuning", lead).with(Block::Table(example_table(&worse))));
+        }
+        sections
+    }
+
+    fn settings(&self) -> Section {
+        let setting = |name: &str, value: String| Setting { name: name.to_owned(), value };
+        let mut settings = vec![
+            setting("model", self.model.clone()),
+            setting("split", self.summary.split.clone()),
+            setting("retune", cli::VERSION.to_owned()),
+        ];
+        settings.extend(
+            self.inputs.iter().map(|input| setting(&format!("sha256 of {}", input.name), input.sha256.clone())),
+        );
+        Section::new("To repeat this", "The inputs by content: equal hashes give equal figures.")
+            .with(Block::Settings { settings })
+    }
+}
+
+fn example_table(examples: &[&ExampleLoss]) -> Table {
+    let mut table =
+        Table::new("", &["Source", "Id", "#Trained tokens", "#Base loss", "#Tuned loss", "#Token accuracy"]);
+    for example in examples {
+        table.push([
+            format!("{}:{}", example.source_file, example.source_row),
+            example.id.chars().take(12).collect(),
+            count(example.trained_tokens),
+            example.baseline_loss.map_or("–".to_owned(), decimal),
+            decimal(example.loss),
+            percentage(example.token_accuracy),
+        ]);
+    }
+    table
+}
+
+fn points(curve: &[CurvePoint]) -> Vec<Point> {
+    curve.iter().map(|point| Point { x: point.step as f64, y: point.loss }).collect()
+}
+
+fn loss_curves(run: &Run) -> Section {
+    let (train, validation) = (run.curve(|row| row.loss), run.curve(|row| row.validation_loss));
+    let mut markers = Vec::new();
+    if let Some(best) = run.fit.best {
+        let label = match run.fit.verdict {
+            FitVerdict::Overfitted => format!("best step {}: overfits from here", best.step),
+            _ => format!("best step {}", best.step),
+        };
+        markers.push(Marker { x: best.step as f64, label });
+    }
+    let ends = |name: &str, curve: &[CurvePoint]| match (curve.first(), curve.last()) {
+        (Some(first), Some(last)) => {
+            format!("{name} loss goes from {} to {}. ", decimal(first.loss), decimal(last.loss))
+        }
+        _ => String::new(),
+    };
+    let chart = LineChart {
+        title: "Loss by step".to_owned(),
+        description: format!("{}{}{}", ends("Training", &train), ends("Validation", &validation), run.fit.sentence),
+        x_label: "optimizer step".to_owned(),
+        y_label: "nats per trained token".to_owned(),
+        series: vec![
+            Series { name: "training".to_owned(), points: points(&train), dots: false },
+            Series { name: "validation".to_owned(), points: points(&validation), dots: true },
+        ],
+        markers,
+    };
+    let lead = "Where the validation curve turns upwards, the model begins to learn its training rows by heart.";
+    Section::new("Loss over training", lead)
+        .with(Block::Chart(chart))
+        .with(Block::Text { text: run.fit.sentence.clone() })
+        .with(Block::List { items: run.fit.advice.clone() })
+}
+
+/// Learning rate and gradient norm.
+fn course(run: &Run) -> Section {
+    let chart = |title: &str, y_label: &str, value: fn(&MetricsRow) -> Option<f64>| {
+        Block::Chart(LineChart {
+            title: title.to_owned(),
+            description: format!("{title} at each optimizer step."),
+            x_label: "optimizer step".to_owned(),
+            y_label: y_label.to_owned(),
+            series: vec![Series { name: title.to_lowercase(), points: points(&run.curve(value)), dots: false }],
+            markers: Vec::new(),
+        })
+    };
+    Section::new("Course of training", "Spikes of the gradient norm point to a learning rate that is too high.")
+        .with(chart("Learning rate", "per step", |row| Some(row.learning_rate)))
+        .with(chart("Gradient norm", "before clipping", |row| row.grad_norm))
+}

@@ -1,0 +1,14 @@
+//! `retune-evaluate`: how well a model predicts tokens it was not trained on, beside its base, and whether it overfits.
+
+mod args;
+mod document;
+mod fit;
+mod loss;
+mod run;
+mod summary;
+
+use retune as _;
+
+fn main() -> std::process::ExitCode {
+    cli::main(run::run)
+}

@@ -1,0 +1,79 @@
+//! The command line of `retune-export`.
+
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Fold an adapter into its base model and write a Hugging Face folder that transformers, vLLM and others load.
+///
+/// The arithmetic is in 32 bits whatever the base is stored in. Before anything is written, the merged model is run
+/// beside base + adapter, and the largest difference between their logits is reported.
+#[derive(Debug, Parser, Serialize)]
+#[command(
+    name = "retune-export",
+    version,
+    after_help = "\
+Examples:
+  retune-export --model base --adapter model --out merged                 one folder with everything
+  retune-export --model base --adapter model --out merged --dtype f16     half the size
+  retune-export --model tuned --out copy --dtype bf16                     convert a whole model"
+)]
+pub(crate) struct Args {
+    /// The base model: a local Hugging Face folder
+    #[arg(long, value_name = "DIR|NAME")]
+    #[serde(skip)]
+    pub model: String,
+
+    /// The PEFT adapter to fold in
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
+    pub adapter: Option<PathBuf>,
+
+    /// What to write
+    #[arg(long, value_enum, default_value_t = Format::Hf)]
+    pub to: Format,
+
+    /// Number format of the written weights [default: that of the base]
+    #[arg(long, value_enum)]
+    pub dtype: Option<Dtype>,
+
+    /// Number format of GGUF weights: f16, q8_0 or q4_k_m
+    #[arg(long, value_name = "TYPE")]
+    pub quantize: Option<String>,
+
+    #[command(flatten)]
+    #[serde(skip)]
+    pub output: cli::Output,
+
+    #[command(flatten)]
+    #[serde(skip)]
+    pub common: cli::Common,
+}
+
+impl cli::StageArgs for Args {
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+}
+
+/// What to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    /// A Hugging Face folder: config.json, model.safetensors, tokenizer
+    Hf,
+    /// Not built yet: one GGUF file for llama.cpp
+    Gguf,
+}
+
+/// Number format of the written weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Dtype {
+    /// 32 bits
+    F32,
+    /// IEEE half
+    F16,
+    /// bfloat16
+    Bf16,
+}

@@ -1,0 +1,11 @@
+//! `retune-export`: a tuned model as one folder that other tools load, with the adapter folded into the base.
+
+mod args;
+mod run;
+
+use retune as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main(run::run)
+}

@@ -1,0 +1,153 @@
+//! Load, fold, check, write.
+
+use crate::args::{Args, Dtype, Format};
+use anyhow::{Context, Result, bail};
+use artifact::{Committed, OutputFolder};
+use candle_core::Tensor;
+use cli::{Hint, Outcome, Report, Usage, format};
+use model::{Batch, Decoder, MemorySource, Mode, Trainable};
+use pretrained::{PretrainedError, SaveType};
+use serde::Serialize;
+use std::path::Path;
+
+/// Tokens of the text on which merged and unmerged model are compared.
+const PROBE_TOKENS: usize = 32;
+/// What folding in f32 may change in a logit; more means that the fold is wrong.
+const TOLERANCE: f32 = 1e-2;
+
+/// What was written, for people and programs.
+#[derive(Debug, Serialize)]
+struct Summary {
+    parameters: u64,
+    bytes: u64,
+    dtype: &'static str,
+    /// Largest difference between a logit of the merged model and of base + adapter, before rounding to `dtype`.
+    merge_difference: Option<f32>,
+    /// The same with the weights as they are written.
+    stored_difference: f32,
+}
+
+/// Folds the adapter into the base and writes the folder.
+pub(crate) fn run(args: &Args) -> Result<Outcome> {
+    refuse_what_is_not_built(args)?;
+    let out = args.output.folder()?;
+    let folder = pretrained::model_folder(&args.model).hint_from(remedy)?;
+    let mut inputs = pretrained::model_records(&folder).hint_from(remedy)?;
+    if let Some(adapter) = &args.adapter {
+        inputs.extend(pretrained::adapter_records(adapter).hint_from(remedy)?);
+    }
+    let identity = cli::identity("retune-export", args, inputs);
+    if let Some(outcome) = cli::up_to_date(out, &identity, args.output.force)? {
+        return Ok(outcome);
+    }
+    let output = OutputFolder::open(out)?;
+
+    let base = pretrained::open_model(&folder, Trainable::Nothing).hint_from(remedy)?;
+    let mut decoder = base.decoder;
+    if let Some(adapter) = &args.adapter {
+        pretrained::open_adapter(&mut decoder, adapter).hint_from(remedy)?;
+    }
+    let save_type = args.dtype.map_or_else(|| SaveType::of_config(&base.config_json), Dtype::save_type);
+    let merged = decoder.merged()?;
+    let expected = probe(&decoder)?;
+    let merge_difference = match args.adapter {
+        Some(_) => Some(difference(&expected, &probe(&reload(&base.config, merged.clone())?)?)?),
+        None => None,
+    };
+    if let Some(found) = merge_difference.filter(|found| found.is_nan() || *found > TOLERANCE) {
+        bail!("the merged model's logits differ by up to {found} from base + adapter: nothing was written");
+    }
+    let stored = merged.iter().map(|(name, tensor)| Ok((name.clone(), rounded(tensor, save_type)?)));
+    let stored = reload(&base.config, stored.collect::<Result<_>>()?)?;
+    let parameters = merged.iter().map(|(_, tensor)| tensor.elem_count() as u64).sum();
+
+    let mut files = pretrained::model_files(merged, &base.config_json, base.generation_config.as_ref(), save_type)?;
+    let tokenizer = args.adapter.as_deref().map(pretrained::tokenizer_files).filter(|files| !files.is_empty());
+    files.extend(tokenizer.unwrap_or_else(|| pretrained::tokenizer_files(&folder)));
+    let outputs = pretrained::stage(files, &output)?;
+    let summary = Summary {
+        parameters,
+        bytes: outputs.iter().map(|file| file.record().bytes).sum(),
+        dtype: name_of(save_type),
+        merge_difference,
+        stored_difference: difference(&expected, &probe(&stored)?)?,
+    };
+    let report = Report::new(text(&summary, out), &summary);
+    output.commit(Committed { outputs, identity, seed: None, rows: None, summary: report.json.clone() })?;
+    Ok(Outcome::Done(report))
+}
+
+fn refuse_what_is_not_built(args: &Args) -> Result<()> {
+    if args.to == Format::Gguf {
+        bail!(Usage("--to gguf is not built yet; --to hf writes a folder that GGUF converters read".into()));
+    }
+    if args.quantize.is_some() {
+        bail!(Usage("--quantize goes with --to gguf, which is not built yet; --dtype f16 halves the size".into()));
+    }
+    Ok(())
+}
+
+fn remedy(error: &anyhow::Error) -> Option<String> {
+    error.downcast_ref::<PretrainedError>().and_then(PretrainedError::hint)
+}
+
+/// Logits of a fixed text, `[PROBE_TOKENS, V]`: ids spread over the whole vocabulary.
+fn probe(decoder: &Decoder) -> Result<Tensor> {
+    let description = decoder.description();
+    let length = PROBE_TOKENS.min(description.context);
+    let vocabulary = description.vocabulary as u64;
+    let ids: Vec<u32> = (1..=length as u64).map(|index| (index * 2_654_435_761 % vocabulary) as u32).collect();
+    let hidden = decoder.hidden_states(&Batch::from_sequences(&[ids])?, Mode::Evaluate)?;
+    Ok(decoder.logits(&hidden)?)
+}
+
+fn difference(expected: &Tensor, found: &Tensor) -> Result<f32> {
+    Ok((expected - found)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?)
+}
+
+fn reload(config: &model::ModelConfig, tensors: Vec<(String, Tensor)>) -> Result<Decoder> {
+    Decoder::load(config, &MemorySource::new(tensors), Trainable::Nothing).context("the merged weights do not load")
+}
+
+fn rounded(tensor: &Tensor, save_type: SaveType) -> Result<Tensor> {
+    let dtype = match save_type {
+        SaveType::F32 => candle_core::DType::F32,
+        SaveType::F16 => candle_core::DType::F16,
+        SaveType::BF16 => candle_core::DType::BF16,
+    };
+    Ok(tensor.to_dtype(dtype)?.to_dtype(candle_core::DType::F32)?)
+}
+
+fn name_of(save_type: SaveType) -> &'static str {
+    match save_type {
+        SaveType::F32 => "f32",
+        SaveType::F16 => "f16",
+        SaveType::BF16 => "bf16",
+    }
+}
+
+impl Dtype {
+    fn save_type(self) -> SaveType {
+        match self {
+            Self::F32 => SaveType::F32,
+            Self::F16 => SaveType::F16,
+            Self::Bf16 => SaveType::BF16,
+        }
+    }
+}
+
+fn text(summary: &Summary, out: &Path) -> String {
+    let Summary { parameters, bytes, dtype, merge_difference, stored_difference } = summary;
+    let checked = match merge_difference {
+        Some(difference) => format!(
+            "checked: largest difference to base + adapter in a logit {difference:.1e} when folded, {stored_difference:.1e} as stored\n"
+        ),
+        None => format!("checked: largest difference to the base in a logit {stored_difference:.1e} as stored\n"),
+    };
+    format!(
+        "exported {} parameters in {dtype}, {}\n{checked}next: retune-generate --model {} --prompt TEXT",
+        format::count(*parameters),
+        format::bytes(*bytes),
+        out.display()
+    )
+}

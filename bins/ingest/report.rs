@@ -1,0 +1,68 @@
+//! What ingest tells at the end: every row's whereabouts, with one example of each reason.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use cli::Report;
+use cli::format::{count, plural};
+use dataset::ingest::Summary;
+use dataset::inputs::InputSet;
+
+/// The report; `folder` is `None` on a dry run.
+pub(crate) fn report(summary: &Summary, found: &InputSet, folder: Option<&Path>) -> Report {
+    let mut text = String::new();
+    files(&mut text, summary, found);
+    let splits = summary.splits.iter().map(|(split, counts)| format!("{} {}", split.as_str(), count(counts.rows)));
+    let splits = splits.collect::<Vec<_>>().join(", ");
+    let place = folder.map_or_else(|| "nowhere: a dry run".into(), |folder| folder.display().to_string());
+    line(&mut text, &format!("written to {place}: {splits}"));
+    for (code, counts) in &summary.rejects {
+        let example: String = counts.example.chars().take(240).collect();
+        line(&mut text, &format!("rejected as {code}: {}, such as {example}", count(counts.rows)));
+    }
+    let Summary { read, written, rejected, shared_prompts: shared, .. } = summary;
+    line(&mut text, &format!("{} in = {} out + {} rejected", plural(*read, "row"), count(*written), count(*rejected)));
+    if shared.prompts > 0 {
+        line(
+            &mut text,
+            &format!(
+                "note: {} in more than one split, {} with a prompt of the training split; \
+                 --split-by prompt keeps them together",
+                plural(shared.prompts, "prompt"),
+                plural(shared.held_out_rows, "held-out row"),
+            ),
+        );
+    }
+    for (split, _) in summary.splits.iter().filter(|(_, counts)| counts.rows == 0) {
+        line(&mut text, &format!("note: no row fell to {}: give it a larger share, or more rows", split.as_str()));
+    }
+    Report::new(text.trim_end().to_owned(), summary)
+}
+
+/// At most a screen of files.
+const FILES_SHOWN: usize = 12;
+
+fn files(text: &mut String, summary: &Summary, found: &InputSet) {
+    for file in summary.files.iter().take(FILES_SHOWN) {
+        let rows = plural(file.rows, "row");
+        line(text, &format!("{}: {} read as {}, {}", file.file, rows, file.container, file.format));
+        for note in &file.notes {
+            line(text, &format!("  {note}"));
+        }
+        if !file.unused_columns.is_empty() {
+            let columns = file.unused_columns.join(", ");
+            line(text, &format!("  columns not used: {columns} (--keep {} keeps one)", file.unused_columns[0]));
+        }
+    }
+    if summary.files.len() > FILES_SHOWN {
+        line(text, &format!("… and {}", plural((summary.files.len() - FILES_SHOWN) as u64, "more file")));
+    }
+    for (path, reason) in &found.passed_over {
+        line(text, &format!("passed over: {} ({reason})", path.display()));
+    }
+}
+
+fn line(text: &mut String, line: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{line}");
+}

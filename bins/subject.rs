@@ -1,0 +1,178 @@
+//! The model under examination: a base folder, perhaps an adapter on it, and the tokenizer that goes with them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use artifact::{FileRecord, files, hash_file};
+use cli::Hint;
+use encoding::{
+    ChatTemplate, EncodeOptions, EncodingError, ExampleEncoder, Render, TemplateOptions, TemplateOrigin, Tokenizer,
+};
+use generation::Detokenizer;
+use model::{Decoder, ModelConfig, Trainable};
+use pretrained::PretrainedError;
+use serde_json::Value;
+
+/// A model found but not loaded yet.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    model: PathBuf,
+    adapter: Option<PathBuf>,
+}
+
+/// A model in memory.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it is.
+    pub config: ModelConfig,
+    /// The weights, with the adapter where there is one.
+    pub decoder: Decoder,
+    /// Tokens that end a text, by the model's own files.
+    pub end_tokens: Vec<u32>,
+}
+
+impl Subject {
+    /// Finds the folders.
+    ///
+    /// # Errors
+    /// Where one does not exist.
+    pub fn find(model: &str, adapter: Option<&Path>) -> Result<Self> {
+        let model = with_hint(pretrained::model_folder(model))?;
+        if let Some(adapter) = adapter.filter(|adapter| !adapter.is_dir()) {
+            return Err(anyhow!("{} is not a folder", adapter.display()))
+                .hint("--adapter takes the folder that retune-train or PEFT wrote");
+        }
+        Ok(Self { model, adapter: adapter.map(Path::to_path_buf) })
+    }
+
+    /// The model's folder.
+    pub fn folder(&self) -> &Path {
+        &self.model
+    }
+
+    /// Where the result of training lies: the adapter's folder, or else the model's.
+    pub fn tuned_folder(&self) -> &Path {
+        self.adapter.as_deref().unwrap_or(&self.model)
+    }
+
+    /// Whether there is an adapter, so that the base can be had from the same load.
+    pub fn has_adapter(&self) -> bool {
+        self.adapter.is_some()
+    }
+
+    /// For people: the folders' own names, without the way to them.
+    pub fn name(&self) -> String {
+        let name = |path: &Path| pretrained::base_model_name(&path.to_string_lossy());
+        match &self.adapter {
+            Some(adapter) => format!("{} with adapter {}", name(&self.model), name(adapter)),
+            None => name(&self.model),
+        }
+    }
+
+    /// Hashes of everything that decides what the model computes and how text becomes tokens, under names that do not
+    /// depend on the machine.
+    ///
+    /// # Errors
+    /// Where a file cannot be read.
+    pub fn records(&self) -> Result<Vec<FileRecord>> {
+        let mut records = with_hint(pretrained::model_records(&self.model))?;
+        let generation = self.model.join(files::GENERATION_CONFIG);
+        if generation.is_file() {
+            records.push(hash_file(&generation, format!("model/{}", files::GENERATION_CONFIG))?);
+        }
+        if let Some(adapter) = &self.adapter {
+            records.extend(with_hint(pretrained::adapter_records(adapter))?);
+            let travelling = with_hint(pretrained::tokenizer_records(adapter))?;
+            records.extend(
+                travelling.into_iter().map(|record| FileRecord { name: format!("adapter/{}", record.name), ..record }),
+            );
+        }
+        Ok(records)
+    }
+
+    /// Loads base and adapter.
+    ///
+    /// # Errors
+    /// What is wrong with the folders, with a hint.
+    pub fn load(&self) -> Result<Loaded> {
+        let opened = with_hint(pretrained::open_model(&self.model, Trainable::Nothing))?;
+        let mut decoder = opened.decoder;
+        if let Some(adapter) = &self.adapter {
+            with_hint(pretrained::open_adapter(&mut decoder, adapter))?;
+        }
+        for note in opened.config.notes() {
+            cli::note(note);
+        }
+        let mut end_tokens = opened.config.end_of_sequence().to_vec();
+        end_tokens.extend(end_tokens_of(opened.generation_config.as_ref()));
+        end_tokens.sort_unstable();
+        end_tokens.dedup();
+        Ok(Loaded { config: opened.config, decoder, end_tokens })
+    }
+
+    /// The tokenizer and chat template: the adapter's own where they travel with it, else the model's; `template`
+    /// replaces the template, `render` says what goes through it.
+    ///
+    /// # Errors
+    /// Where there is no tokenizer, or the template does not compile.
+    pub fn encoder(&self, template: Option<&Path>, render: Render) -> Result<ExampleEncoder> {
+        let tokenizer = encoding_hint(Tokenizer::open(self.tokenizer_folder()))?;
+        let options = TemplateOptions::default();
+        let template = match template {
+            None => encoding_hint(ChatTemplate::of_model(tokenizer.facts(), &options))?,
+            Some(path) => {
+                let source = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the chat template {}", path.display()))?;
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let origin = TemplateOrigin::File(name);
+                encoding_hint(ChatTemplate::compile(&source, origin, tokenizer.facts(), &options))?
+            }
+        };
+        Ok(ExampleEncoder::new(tokenizer, template, EncodeOptions { render, ..EncodeOptions::default() }))
+    }
+
+    fn tokenizer_folder(&self) -> &Path {
+        let travels = self.adapter.as_deref().filter(|folder| folder.join(files::TOKENIZER).is_file());
+        travels.unwrap_or(&self.model)
+    }
+}
+
+/// `eos_token_id` of `generation_config.json`: a number or a list.
+fn end_tokens_of(generation: Option<&Value>) -> Vec<u32> {
+    let ids = generation.and_then(|config| config.get("eos_token_id"));
+    let ids = match ids {
+        Some(Value::Array(ids)) => ids.iter().collect(),
+        Some(id) => vec![id],
+        None => Vec::new(),
+    };
+    ids.into_iter().filter_map(Value::as_u64).map(|id| id as u32).collect()
+}
+
+/// Every token at which an answer ends: the template's, the tokenizer's, the model's.
+pub fn stop_tokens(encoder: &ExampleEncoder, end_tokens: &[u32]) -> Vec<u32> {
+    let mut tokens = encoder.stop_tokens().to_vec();
+    tokens.extend_from_slice(end_tokens);
+    tokens.sort_unstable();
+    tokens.dedup();
+    tokens
+}
+
+/// The words of a tokenizer, special tokens left out.
+#[derive(Debug)]
+pub struct Words<'a>(pub &'a Tokenizer);
+
+impl Detokenizer for Words<'_> {
+    fn text(&self, tokens: &[u32]) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.decode(tokens, true)?)
+    }
+}
+
+/// Carries a model error's remedy to the command line.
+fn with_hint<T>(result: Result<T, PretrainedError>) -> Result<T> {
+    result.hint_from(|error| error.downcast_ref::<PretrainedError>()?.hint())
+}
+
+/// Carries a tokenizer error's remedy to the command line.
+fn encoding_hint<T>(result: Result<T, EncodingError>) -> Result<T> {
+    result.hint_from(|error| error.downcast_ref::<EncodingError>()?.hint().map(str::to_owned))
+}

@@ -1,0 +1,139 @@
+//! The command line of `retune-test`.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args as ClapArgs, Parser};
+use encoding::Render;
+
+/// Let a model answer the prompts of the test split, score the answers beside those of its base, and check gates.
+///
+/// Reads test.parquet of retune-ingest (or any table of examples) and a Hugging Face model folder. The prompt of an
+/// example is all before its last assistant message. Writes predictions.parquet, scorecard.json and report.html; exits
+/// with 3 where a gate is missed. With --predictions it scores what another tool wrote and needs no model.
+#[derive(Debug, Parser)]
+#[command(
+    name = "retune-test",
+    version,
+    after_help = "\
+Examples:
+  retune-test data/test.parquet --model base --adapter model --baseline --out test
+  retune-test data --model base --adapter model --metrics exact_match,rouge --gate 'exact_match>=0.8' --out test
+  retune-test data --model base --adapter model --baseline --gate 'rougeL-baseline>=0.05@95%' --out test
+  retune-test --predictions answers.jsonl --metrics bleu,chrf,ter --out scores
+
+Metrics (0 to 1): exact_match, exact_match_squad, f1, accuracy, rouge (rouge1, rouge2, rougeL, rougeLsum; with _stemmed)
+Metrics (0 to 100): bleu (also bleu_intl, bleu_char, bleu_lc), chrf, chrf++, ter
+A gate is METRIC>=NUMBER (or >, <=, <), METRIC-baseline for the gain over the base; @95% takes the cautious end of that
+confidence interval instead of the value."
+)]
+pub(crate) struct Args {
+    /// Folder written by retune-ingest (its test split is read), or a Parquet file of examples
+    #[arg(value_name = "DATA", required_unless_present = "predictions", conflicts_with = "predictions")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Score this file instead (Parquet, Arrow, JSONL, JSON or CSV): columns prediction and reference, perhaps
+    /// baseline_prediction
+    #[arg(long, value_name = "FILE")]
+    pub(crate) predictions: Option<PathBuf>,
+
+    /// The model, or the base under the adapter: a local Hugging Face folder
+    #[arg(long, value_name = "DIR|NAME", required_unless_present = "predictions", conflicts_with = "predictions")]
+    pub(crate) model: Option<String>,
+
+    /// The tuned adapter: a PEFT folder, such as retune-train writes
+    #[arg(long, value_name = "DIR", conflicts_with = "predictions")]
+    pub(crate) adapter: Option<PathBuf>,
+
+    /// Let the base answer too: the model without its adapter, or for a whole tuned model the one in =DIR
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "",
+          conflicts_with = "predictions")]
+    pub(crate) baseline: Option<String>,
+
+    /// What to measure
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "exact_match,f1,rouge",
+        help_heading = "Scores"
+    )]
+    pub(crate) metrics: Vec<String>,
+
+    /// A condition that must hold, else the exit code is 3; may be given several times
+    #[arg(long, value_name = "CONDITION", help_heading = "Scores")]
+    pub(crate) gate: Vec<String>,
+
+    /// Resampled data sets for confidence intervals; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 1000, help_heading = "Scores")]
+    pub(crate) resamples: usize,
+
+    #[command(flatten)]
+    pub(crate) generation: GenerationArgs,
+
+    #[command(flatten)]
+    pub(crate) output: cli::Output,
+
+    #[command(flatten)]
+    pub(crate) common: cli::Common,
+}
+
+impl cli::StageArgs for Args {
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+}
+
+/// Flags of how answers are generated.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(next_help_heading = "Generation")]
+pub(crate) struct GenerationArgs {
+    /// Tokens of an answer at most
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) max_new_tokens: usize,
+
+    /// Answers at a time; changes speed and memory, never an answer
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch_size: u32,
+
+    /// 0 takes the most likely token each time; more draws at random, the same for the same --seed
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub(crate) temperature: f32,
+
+    /// Draw among so many of the most likely tokens
+    #[arg(long, value_name = "N")]
+    pub(crate) top_k: Option<usize>,
+
+    /// Draw among the most likely tokens that together have this probability
+    #[arg(long, value_name = "P")]
+    pub(crate) top_p: Option<f32>,
+
+    /// Draw among tokens at least this share as likely as the most likely one
+    #[arg(long, value_name = "P")]
+    pub(crate) min_p: Option<f32>,
+
+    /// Above 1 makes tokens less likely that the text already has
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub(crate) repetition_penalty: f32,
+
+    /// A text that ends an answer; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+
+    /// What goes through the chat template, as it was tokenized: chats, prompts with completion too, or nothing
+    #[arg(long, value_name = "WHAT", default_value = "auto", value_parser = render())]
+    pub(crate) render: Render,
+
+    /// Use this chat template instead of the model's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chat_template: Option<PathBuf>,
+}
+
+/// The words of `--render`, as retune-tokenize has them.
+fn render() -> impl TypedValueParser<Value = Render> {
+    PossibleValuesParser::new(["auto", "chat", "plain"]).map(|word| match word.as_str() {
+        "chat" => Render::Chat,
+        "plain" => Render::Plain,
+        _ => Render::Auto,
+    })
+}

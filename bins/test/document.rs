@@ -1,0 +1,287 @@
+//! The report of a test: verdict, scores, gates, answers side by side, how to repeat it.
+
+use artifact::{FileRecord, Predictions};
+use report::{
+    Block, Cell, Comparison, Difference, Document, Figure, Section, Setting, SideText, Table, Tone, Verdict, count,
+    decimal, percentage, signed,
+};
+
+use crate::scorecard::{GenerationFacts, gate_table};
+use crate::scoring::{Scored, Scores};
+
+/// Answers shown in each list.
+const SHOWN: usize = 12;
+
+/// Everything that the report is made of.
+pub(crate) struct Findings<'a> {
+    pub(crate) subject: String,
+    pub(crate) data: String,
+    pub(crate) scores: &'a Scores,
+    pub(crate) predictions: &'a Predictions,
+    pub(crate) generation: Option<&'a GenerationFacts>,
+    pub(crate) inputs: &'a [FileRecord],
+    pub(crate) options: Vec<Setting>,
+}
+
+/// The verdict: gates first, then the comparison with the base on the first metric.
+pub(crate) fn verdict(scores: &Scores) -> Verdict {
+    let missed: Vec<_> = scores.gates.iter().filter(|gate| !gate.held).collect();
+    let first = &scores.metrics[0];
+    let (tone, comparison) = match (&first.baseline, first.difference) {
+        (Some(base), Some(difference)) => compared(first, base.corpus, difference),
+        _ => (Tone::Neutral, format!("{} is {}.", first.tuned.name, decimal(first.tuned.corpus))),
+    };
+    if missed.is_empty() {
+        let gates = match scores.gates.len() {
+            0 => String::new(),
+            1 => " The gate held.".to_owned(),
+            several => format!(" All {several} gates held."),
+        };
+        let tone = if tone == Tone::Neutral && !scores.gates.is_empty() { Tone::Good } else { tone };
+        return Verdict::new(tone, format!("{comparison}{gates}"));
+    }
+    let sentence = match missed.as_slice() {
+        [gate] => format!("A gate was missed: {}.", missed_text(gate)),
+        several => format!("{} of {} gates were missed.", several.len(), scores.gates.len()),
+    };
+    let mut notes = vec![comparison];
+    if missed.len() > 1 {
+        notes.extend(missed.into_iter().map(missed_text));
+    }
+    Verdict { tone: Tone::Bad, sentence, notes }
+}
+
+fn missed_text(gate: &metrics::GateOutcome) -> String {
+    match (gate.value, gate.missed_by) {
+        (Some(value), Some(by)) => format!("{} (found {}, missed by {})", gate.gate, decimal(value), decimal(by)),
+        _ => format!("{} (no value: is --baseline missing?)", gate.gate),
+    }
+}
+
+fn compared(scored: &Scored, base: f64, difference: metrics::Difference) -> (Tone, String) {
+    let better = if scored.higher_is_better() { difference.value > 0.0 } else { difference.value < 0.0 };
+    let sure = difference.interval.lower > 0.0 || difference.interval.upper < 0.0;
+    let figures = format!(
+        "{} {} against {} ({}; 95 % interval {} … {})",
+        scored.tuned.name,
+        decimal(scored.tuned.corpus),
+        decimal(base),
+        signed(difference.value),
+        signed(difference.interval.lower),
+        signed(difference.interval.upper)
+    );
+    match (better, sure) {
+        (true, true) => (Tone::Good, format!("The tuned model is better than its base: {figures}.")),
+        (false, true) => (Tone::Bad, format!("The tuned model is worse than its base: {figures}.")),
+        _ => (
+            Tone::Caution,
+            format!("No difference between tuned model and base that chance could not make: {figures}."),
+        ),
+    }
+}
+
+impl Findings<'_> {
+    /// The whole report.
+    pub(crate) fn document(&self) -> Document {
+        let mut sections = vec![self.result()];
+        if !self.scores.gates.is_empty() {
+            let mut table = gate_table(&self.scores.gates);
+            for (row, gate) in table.rows.iter_mut().zip(&self.scores.gates) {
+                row[1].tone = if gate.held { Tone::Good } else { Tone::Bad };
+            }
+            let lead = "A missed gate makes the stage exit with 3, which stops a pipeline.";
+            sections.push(Section::new("Gates", lead).with(Block::Table(table)));
+        }
+        sections.extend(self.classes());
+        sections.extend(self.answers());
+        sections.push(self.settings());
+        Document {
+            title: format!("Test of {}", self.subject),
+            subtitle: format!(
+                "retune-test · {} of {}",
+                cli::format::plural(self.predictions.id.len() as u64, "row"),
+                self.data
+            ),
+            verdict: verdict(self.scores),
+            sections,
+        }
+    }
+
+    fn result(&self) -> Section {
+        let figures = self.scores.metrics.iter().take(4).map(figure).collect();
+        let with_base = self.scores.metrics.iter().any(|scored| scored.baseline.is_some());
+        let caption = "Intervals are 95 % bootstrap intervals over rows; p is how often chance alone would make such a difference";
+        let mut table = Table::new(caption, &["Metric", "#Tuned", "#Interval"]);
+        if with_base {
+            table = Table::new(
+                caption,
+                &["Metric", "#Base", "#Tuned", "#Difference", "#Interval", "#p", "#Better", "#Worse", "#Equal"],
+            );
+        }
+        table.rows.extend(self.scores.metrics.iter().map(|scored| score_row(scored, with_base)));
+        let signature =
+            |scored: &Scored| Setting { name: scored.tuned.name.clone(), value: scored.tuned.signature.clone() };
+        let signatures = self.scores.metrics.iter().map(signature).collect();
+        let lead = "Scores of the answers against the references, in each metric's usual scale.";
+        Section::new("Scores", lead)
+            .with(Block::Figures { figures })
+            .with(Block::Table(table))
+            .with(Block::Text {
+                text: "What exactly each number is; equal signatures mean comparable numbers:".to_owned(),
+            })
+            .with(Block::Settings { settings: signatures })
+    }
+
+    fn classes(&self) -> Option<Section> {
+        let confusion = self.scores.confusion.as_ref()?;
+        let mut classes = Table::new("", &["Class", "#Precision", "#Recall", "#F1", "#Rows"]);
+        for class in confusion.classes().iter().take(100) {
+            classes.push([
+                class.label.clone(),
+                percentage(class.precision),
+                percentage(class.recall),
+                decimal(class.f1),
+                count(class.support as u64),
+            ]);
+        }
+        let mut confused = Table::new("Most frequent confusions", &["Expected", "Answered", "#Rows"]);
+        for (reference, predicted, rows) in confusion.most_confused(20) {
+            confused.push([reference.to_owned(), predicted.to_owned(), count(rows as u64)]);
+        }
+        let mut section = Section::new("Classes", "How well each label is found.").with(Block::Table(classes));
+        if !confused.rows.is_empty() {
+            section = section.with(Block::Table(confused));
+        }
+        Some(section)
+    }
+
+    /// Answers side by side: those that got worse first, then the weakest, then some that got better.
+    fn answers(&self) -> Vec<Section> {
+        let scored = &self.scores.metrics[0];
+        let direction = if scored.higher_is_better() { 1.0 } else { -1.0 };
+        let gain = |row: usize| {
+            scored.baseline.as_ref().map_or(0.0, |base| direction * (scored.tuned.rows[row] - base.rows[row]))
+        };
+        let value = |row: usize| direction * scored.tuned.rows[row];
+        let rows = 0..self.predictions.id.len();
+        let mut worse: Vec<usize> = rows.clone().filter(|&row| gain(row) < 0.0).collect();
+        worse.sort_by(|&a, &b| gain(a).total_cmp(&gain(b)));
+        let best = direction * if direction > 0.0 { scored.scale() } else { 0.0 };
+        let mut weak: Vec<usize> = rows.clone().filter(|&row| gain(row) >= 0.0 && value(row) < best).collect();
+        weak.sort_by(|&a, &b| value(a).total_cmp(&value(b)));
+        let mut better: Vec<usize> = rows.filter(|&row| gain(row) > 0.0).collect();
+        better.sort_by(|&a, &b| gain(b).total_cmp(&gain(a)));
+        let name = &scored.tuned.name;
+        let lists = [
+            (
+                "Made worse by tuning",
+                worse,
+                Tone::Bad,
+                format!(
+                    "Lower {name} than the base's answer, the largest loss first. Marked words are not in the expected text."
+                ),
+            ),
+            (
+                "Weakest answers",
+                weak,
+                Tone::Caution,
+                format!("The lowest {name}. Marked words are not in the expected text."),
+            ),
+            (
+                "Made better by tuning",
+                better,
+                Tone::Good,
+                format!("Higher {name} than the base's answer, the largest gain first."),
+            ),
+        ];
+        let sections = lists.into_iter().filter(|(_, rows, ..)| !rows.is_empty()).map(|(title, rows, tone, lead)| {
+            let shown = rows.iter().take(SHOWN).map(|&row| self.comparison(row, scored, tone)).collect();
+            let lead = format!("{}: {lead}", cli::format::plural(rows.len() as u64, "row"));
+            Section::new(title, lead).with(Block::Comparisons { comparisons: shown })
+        });
+        sections.collect()
+    }
+
+    fn comparison(&self, row: usize, scored: &Scored, tone: Tone) -> Comparison {
+        let (predictions, expected) = (self.predictions, &self.predictions.reference[row]);
+        let side = |label: &str, text: Difference| SideText { label: label.to_owned(), text };
+        let mut texts = vec![
+            side("Expected", Difference::plain(expected.clone())),
+            side("Tuned", Difference::between(&predictions.prediction[row], expected)),
+        ];
+        if let Some(baseline) = &predictions.baseline_prediction {
+            texts.push(side("Base", Difference::between(&baseline[row], expected)));
+        }
+        let own = decimal(scored.tuned.rows[row]);
+        let badge = match &scored.baseline {
+            Some(base) => format!("{} {own} (base {})", scored.tuned.name, decimal(base.rows[row])),
+            None => format!("{} {own}", scored.tuned.name),
+        };
+        let id: String = predictions.id[row].chars().take(16).collect();
+        Comparison {
+            title: format!("Row {} · {id}", row + 1),
+            badge,
+            tone,
+            prompt: predictions.prompt[row].clone(),
+            texts,
+        }
+    }
+
+    fn settings(&self) -> Section {
+        let mut settings = self.options.clone();
+        if let Some(facts) = self.generation {
+            let ends: Vec<String> = facts.finish.iter().map(|(end, count)| format!("{end} {count}")).collect();
+            settings.push(Setting { name: "how answers ended".to_owned(), value: ends.join(", ") });
+        }
+        settings.extend(
+            self.inputs
+                .iter()
+                .map(|input| Setting { name: format!("sha256 of {}", input.name), value: input.sha256.clone() }),
+        );
+        Section::new("To repeat this", "Options, and the inputs by content: equal hashes give equal answers.")
+            .with(Block::Settings { settings })
+    }
+}
+
+fn tone_of(scored: &Scored) -> Tone {
+    let direction = if scored.higher_is_better() { 1.0 } else { -1.0 };
+    match scored.difference.map(|difference| direction * difference.value) {
+        Some(gain) if gain > 0.0 => Tone::Good,
+        Some(gain) if gain < 0.0 => Tone::Bad,
+        _ => Tone::Neutral,
+    }
+}
+
+fn figure(scored: &Scored) -> Figure {
+    let show = |value: f64| if scored.scale() == 1.0 { percentage(value) } else { decimal(value) };
+    Figure {
+        label: scored.tuned.name.clone(),
+        value: show(scored.tuned.corpus),
+        detail: scored.baseline.as_ref().map(|base| format!("base {}", show(base.corpus))),
+        tone: tone_of(scored),
+    }
+}
+
+fn score_row(scored: &Scored, with_base: bool) -> Vec<Cell> {
+    let plain = |text: String| Cell::plain(text);
+    let interval = scored.interval.map_or("–".to_owned(), |i| format!("{} … {}", decimal(i.lower), decimal(i.upper)));
+    let mut row = vec![plain(scored.tuned.name.clone())];
+    if with_base {
+        row.push(plain(scored.baseline.as_ref().map_or("–".to_owned(), |base| decimal(base.corpus))));
+    }
+    row.push(Cell::toned(decimal(scored.tuned.corpus), tone_of(scored)));
+    if with_base {
+        let difference = scored.difference;
+        row.push(plain(difference.map_or("–".to_owned(), |difference| signed(difference.value))));
+        row.push(plain(difference.map_or(interval.clone(), |difference| {
+            format!("{} … {}", signed(difference.interval.lower), signed(difference.interval.upper))
+        })));
+        row.push(plain(difference.map_or("–".to_owned(), |difference| format!("{:.3}", difference.p_value))));
+        for rows in [difference.map(|d| d.wins), difference.map(|d| d.losses), difference.map(|d| d.ties)] {
+            row.push(plain(rows.map_or("–".to_owned(), |rows| count(rows as u64))));
+        }
+    } else {
+        row.push(plain(interval));
+    }
+    row
+}

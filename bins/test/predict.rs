@@ -1,0 +1,116 @@
+//! Letting a model answer all prompts, with a progress bar.
+
+use anyhow::Result;
+use cli::{Interrupt, Progress, Unit};
+use generation::{Finish, Generated, Generator, Observer, Sampling, Stopping};
+use model::Decoder;
+use retune::subject::{Words, stop_tokens};
+
+use crate::args::GenerationArgs;
+use crate::rows::TestRows;
+use encoding::ExampleEncoder;
+
+/// How answers are generated, from the flags.
+pub(crate) struct Plan<'a> {
+    pub(crate) encoder: &'a ExampleEncoder,
+    pub(crate) sampling: Sampling,
+    pub(crate) stopping: Stopping,
+    pub(crate) batch_size: usize,
+    pub(crate) interrupt: Interrupt,
+}
+
+impl<'a> Plan<'a> {
+    /// The plan for a model with this context and these end tokens.
+    pub(crate) fn new(
+        args: &GenerationArgs,
+        seed: u64,
+        encoder: &'a ExampleEncoder,
+        end_tokens: &[u32],
+        context: usize,
+        interrupt: Interrupt,
+    ) -> Self {
+        let stopping = Stopping {
+            tokens: stop_tokens(encoder, end_tokens),
+            strings: args.stop.clone(),
+            max_new_tokens: args.max_new_tokens,
+            context,
+        };
+        Self { encoder, sampling: sampling(args, seed), stopping, batch_size: args.batch_size as usize, interrupt }
+    }
+
+    /// One answer for each row.
+    pub(crate) fn answers(&self, decoder: &Decoder, rows: &TestRows, label: &str) -> Result<Vec<Generated>> {
+        let mut watch = Watch {
+            bar: Progress::new(label, Some(rows.tokens.len() as u64), Unit::Rows),
+            interrupt: self.interrupt.clone(),
+            tokens: 0,
+        };
+        let generator = Generator {
+            decoder,
+            detokenizer: &Words(self.encoder.tokenizer()),
+            sampling: self.sampling.clone(),
+            stopping: self.stopping.clone(),
+            batch_size: self.batch_size,
+        };
+        Ok(generator.run(&rows.tokens, &mut watch)?)
+    }
+}
+
+/// The choice of tokens, from the flags.
+pub(crate) fn sampling(args: &GenerationArgs, seed: u64) -> Sampling {
+    Sampling {
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        repetition_penalty: args.repetition_penalty,
+        seed,
+    }
+}
+
+struct Watch {
+    bar: Progress,
+    interrupt: Interrupt,
+    tokens: usize,
+}
+
+impl Observer for Watch {
+    fn text(&mut self, _: usize, _: &str) {}
+
+    fn finished(&mut self, _: usize, tokens: usize) {
+        self.tokens += tokens;
+        self.bar.message(format!("{} new tokens", self.tokens));
+        self.bar.advance(1);
+    }
+
+    fn should_stop(&self) -> bool {
+        self.interrupt.requested()
+    }
+}
+
+/// Says which prompts did not fit into the context; nothing is ever cut silently.
+pub(crate) fn warn_of_overlong(rows: &TestRows, answers: &[Generated], context: usize) {
+    let overlong: Vec<usize> = (0..answers.len()).filter(|&row| answers[row].finish == Finish::PromptTooLong).collect();
+    let Some(&first) = overlong.first() else { return };
+    cli::warn(&format!(
+        "{} longer than the model's context of {context} tokens and got no answer; the first is {} with {} tokens",
+        match overlong.len() {
+            1 => "1 prompt is".to_owned(),
+            many => format!("{many} prompts are"),
+        },
+        rows.source[first],
+        rows.tokens[first].len()
+    ));
+}
+
+/// Says how many answers ran into the limit: they are likely to be cut.
+pub(crate) fn warn_of_cut(answers: &[Generated], max_new_tokens: usize) {
+    let cut = answers.iter().filter(|answer| answer.finish == Finish::Length).count();
+    if cut > 0 {
+        cli::note(&format!(
+            "{} of {} answers reached --max-new-tokens {max_new_tokens} without an end",
+            cut,
+            answers.len()
+        ));
+    }
+}

@@ -1,0 +1,251 @@
+//! `retune-test` from start to end: answers from a model or from a file, scores, gates, the sealed folder.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use artifact::{
+    Committed, FileRecord, OutputFolder, Predictions, Rows, Split, files, hash_file, resolve_split, write_predictions,
+};
+use cli::{Hint, Outcome, Report};
+use encoding::Render;
+use generation::{Finish, Generated};
+use metrics::Bootstrap;
+use model::Decoder;
+use report::Setting;
+use retune::subject::{Loaded, Subject};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::args::Args;
+use crate::document::Findings;
+use crate::foreign;
+use crate::predict::{Plan, sampling, warn_of_cut, warn_of_overlong};
+use crate::rows::TestRows;
+use crate::scorecard::{self, GenerationFacts, Scorecard};
+use crate::scoring::Wanted;
+
+/// The options that decide the result. The batch size does not.
+#[derive(Serialize)]
+struct Options {
+    metrics: Vec<&'static str>,
+    gates: Vec<String>,
+    resamples: usize,
+    baseline: bool,
+    sampling: Option<generation::Sampling>,
+    max_new_tokens: Option<usize>,
+    stop: Vec<String>,
+    render: Option<Render>,
+    seed: u64,
+}
+
+/// Answers with their questions, however they came about.
+struct Answered {
+    predictions: Predictions,
+    facts: Option<GenerationFacts>,
+    subject: String,
+}
+
+/// The base to compare with.
+enum Baseline {
+    None,
+    WithoutAdapter,
+    Model(Subject),
+}
+
+/// Runs the stage.
+pub(crate) fn run(args: &Args) -> Result<Outcome> {
+    let out = args.output.folder()?;
+    let wanted = Wanted::parse(&args.metrics, &args.gate)?;
+    sampling(&args.generation, args.output.seed).check().map_err(|error| cli::Usage(format!("--{error}")))?;
+    let source = Source::find(args, &wanted)?;
+    let options = options(args, &wanted, &source);
+    let mut inputs = source.inputs()?;
+    if let Some(template) = &args.generation.chat_template {
+        inputs.push(hash_file(template, "chat_template")?);
+    }
+    let identity = cli::identity("retune-test", &options, inputs);
+    if let Some(outcome) = cli::up_to_date(out, &identity, args.output.force)? {
+        return Ok(again(outcome));
+    }
+    let Some(answered) = source.answers(args)? else {
+        let report = Report::new("interrupted: nothing was written", &serde_json::json!({ "interrupted": true }));
+        return Ok(Outcome::Interrupted(report));
+    };
+    let bootstrap = Bootstrap { resamples: args.resamples, seed: args.output.seed, ..Bootstrap::default() };
+    let scores = wanted.score(&answered.predictions, bootstrap);
+    let rows = answered.predictions.id.len();
+    let findings = Findings {
+        subject: answered.subject,
+        data: source.data_name(),
+        scores: &scores,
+        predictions: &answered.predictions,
+        generation: answered.facts.as_ref(),
+        inputs: &identity.inputs,
+        options: settings(&serde_json::to_value(&options)?),
+    };
+    let document = findings.document();
+    let card = Scorecard::new(rows, &scores, answered.facts);
+    let folder = OutputFolder::open(out)?;
+    let outputs = vec![
+        write_predictions(folder.stage(files::PREDICTIONS)?, &answered.predictions, &scores.columns())?,
+        folder.stage_bytes(files::SCORECARD, &files::to_json(&card))?,
+        folder.stage_bytes(files::REPORT_HTML, document.to_html()?.as_bytes())?,
+    ];
+    let page = out.join(files::REPORT_HTML).display().to_string();
+    let report = Report::new(scorecard::text(&scores, rows, &page), &card);
+    let balance = Some(Rows { read: rows as u64, written: rows as u64, rejected: 0 });
+    let (seed, summary) = (Some(args.output.seed), report.json.clone());
+    folder.commit(Committed { outputs, identity, seed, rows: balance, summary })?;
+    Ok(if scores.all_held() { Outcome::Done(report) } else { Outcome::GateMissed(report) })
+}
+
+/// An up-to-date folder whose gates were missed stays a failure: asking again does not open a gate.
+fn again(outcome: Outcome) -> Outcome {
+    let missed: Vec<String> = outcome.report().json["gates"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|gate| gate["held"] == Value::Bool(false))
+        .filter_map(|gate| Some(gate["gate"].as_str()?.to_owned()))
+        .collect();
+    if missed.is_empty() {
+        return outcome;
+    }
+    let mut report = outcome.report().clone();
+    report.text = format!("{}\nmissed: {}", report.text, missed.join(", "));
+    Outcome::GateMissed(report)
+}
+
+fn options(args: &Args, wanted: &Wanted, source: &Source) -> Options {
+    let generates = matches!(source, Source::Model { .. });
+    Options {
+        metrics: wanted.names(),
+        gates: args.gate.clone(),
+        resamples: args.resamples,
+        baseline: matches!(source, Source::Model { baseline: Baseline::WithoutAdapter | Baseline::Model(_), .. }),
+        sampling: generates.then(|| sampling(&args.generation, args.output.seed)),
+        max_new_tokens: generates.then_some(args.generation.max_new_tokens),
+        stop: args.generation.stop.clone(),
+        render: generates.then_some(args.generation.render),
+        seed: args.output.seed,
+    }
+}
+
+/// Options as lines of the report.
+fn settings(options: &Value) -> Vec<Setting> {
+    let entries = options.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    entries.map(|(name, value)| Setting { name: name.clone(), value: text(value) }).collect()
+}
+
+/// Where answers come from.
+enum Source<'a> {
+    File(&'a Path),
+    Model { data: std::path::PathBuf, subject: Subject, baseline: Baseline },
+}
+
+impl<'a> Source<'a> {
+    fn find(args: &'a Args, wanted: &Wanted) -> Result<Self> {
+        if let Some(path) = &args.predictions {
+            if !path.is_file() {
+                return Err(anyhow!("{} does not exist", path.display()))
+                    .hint("--predictions takes a file with the columns prediction and reference");
+            }
+            return Ok(Self::File(path));
+        }
+        let (data, model) = (args.data.as_deref(), args.model.as_deref());
+        let data = data.expect("clap requires DATA without --predictions");
+        let subject =
+            Subject::find(model.expect("clap requires --model without --predictions"), args.adapter.as_deref())?;
+        let Some(data) = resolve_split(data, Split::Test, "retune-ingest")? else {
+            return Err(anyhow!("{} has no test split", data.display()))
+                .hint("ingest with a share for it: retune-ingest --split train=0.8,validation=0.1,test=0.1");
+        };
+        let baseline = match args.baseline.as_deref() {
+            None => Baseline::None,
+            Some("") if subject.has_adapter() => Baseline::WithoutAdapter,
+            Some("") => {
+                cli::warn(
+                    "--baseline has nothing to compare with: there is no --adapter; name the base with --baseline=DIR",
+                );
+                Baseline::None
+            }
+            Some(folder) => Baseline::Model(Subject::find(folder, None)?),
+        };
+        if let (Baseline::None, Some(gate)) = (&baseline, wanted.needs_baseline()) {
+            return Err(cli::Usage(format!("the gate `{gate}` compares with the base: add --baseline")).into());
+        }
+        Ok(Self::Model { data, subject, baseline })
+    }
+
+    fn data_name(&self) -> String {
+        let path = match self {
+            Self::File(path) => path,
+            Self::Model { data, .. } => data.as_path(),
+        };
+        path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    fn inputs(&self) -> Result<Vec<FileRecord>> {
+        match self {
+            Self::File(path) => Ok(vec![hash_file(path, "predictions")?]),
+            Self::Model { data, subject, baseline } => {
+                let mut inputs = vec![hash_file(data, "test.parquet")?];
+                inputs.extend(subject.records()?);
+                if let Baseline::Model(base) = baseline {
+                    let records = base.records()?.into_iter();
+                    inputs.extend(
+                        records.map(|record| FileRecord { name: format!("baseline/{}", record.name), ..record }),
+                    );
+                }
+                Ok(inputs)
+            }
+        }
+    }
+
+    /// The answers; none where the user asked to stop.
+    fn answers(&self, args: &Args) -> Result<Option<Answered>> {
+        match self {
+            Self::File(path) => {
+                let subject = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                Ok(Some(Answered { predictions: foreign::read(path)?, facts: None, subject }))
+            }
+            Self::Model { data, subject, baseline } => generated(args, data, subject, baseline),
+        }
+    }
+}
+
+fn generated(args: &Args, data: &Path, subject: &Subject, baseline: &Baseline) -> Result<Option<Answered>> {
+    let interrupt = cli::watch_interrupts("stopping; once more stops at once")?;
+    let encoder = subject.encoder(args.generation.chat_template.as_deref(), args.generation.render)?;
+    let rows = TestRows::read(data, &encoder)?;
+    let loaded = subject.load()?;
+    let context = loaded.config.context();
+    let plan = Plan::new(&args.generation, args.output.seed, &encoder, &loaded.end_tokens, context, interrupt.clone());
+    let tuned = plan.answers(&loaded.decoder, &rows, "model")?;
+    let base = base_decoder(baseline, &loaded)?;
+    let base = base.filter(|_| !interrupt.requested()).map(|base| plan.answers(&base, &rows, "base")).transpose()?;
+    if tuned.iter().chain(base.iter().flatten()).any(|answer| answer.finish == Finish::Interrupted) {
+        return Ok(None);
+    }
+    warn_of_overlong(&rows, &tuned, context);
+    warn_of_cut(&tuned, args.generation.max_new_tokens);
+    let facts = Some(GenerationFacts::new(&rows.tokens, &tuned, base.as_deref()));
+    let texts = |answers: Vec<Generated>| answers.into_iter().map(|answer| answer.text).collect();
+    let predictions = Predictions {
+        id: rows.id,
+        prompt: rows.prompt,
+        reference: rows.reference,
+        prediction: texts(tuned),
+        baseline_prediction: base.map(texts),
+    };
+    Ok(Some(Answered { predictions, facts, subject: subject.name() }))
+}
+
+fn base_decoder(baseline: &Baseline, loaded: &Loaded) -> Result<Option<Decoder>> {
+    Ok(match baseline {
+        Baseline::None => None,
+        Baseline::WithoutAdapter => Some(loaded.decoder.without_adapter()),
+        Baseline::Model(base) => Some(base.load()?.decoder),
+    })
+}

@@ -1,0 +1,131 @@
+//! What the stage tells: lines for people, one JSON document for programs and for the manifest.
+
+use crate::split::Outcome;
+use artifact::Split;
+use cli::format::{count, percent, plural};
+use encoding::{ExampleEncoder, Statistics, sparkline};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// The summary of a run.
+#[derive(Serialize)]
+pub(crate) struct Summary {
+    /// Tokens in a row at most.
+    pub(crate) max_length: usize,
+    /// Entries of the vocabulary.
+    pub(crate) vocabulary_size: usize,
+    /// Where the chat template comes from.
+    pub(crate) chat_template: String,
+    /// Texts of the tokens at which generation is to stop.
+    pub(crate) stop_tokens: Vec<String>,
+    /// The token that begins every text, if the model wants one.
+    pub(crate) start_token: Option<String>,
+    /// What became of each split.
+    pub(crate) splits: Vec<SplitSummary>,
+}
+
+/// What became of one split.
+#[derive(Serialize)]
+pub(crate) struct SplitSummary {
+    /// train, validation or test.
+    pub(crate) split: &'static str,
+    /// Examples read.
+    pub(crate) examples_read: u64,
+    /// Examples that were left out; each is in rejects.parquet.
+    pub(crate) rejected: u64,
+    /// Examples whose end was cut off; each is in rejects.parquet.
+    pub(crate) truncated: u64,
+    /// Examples cut into pieces.
+    pub(crate) split_up: u64,
+    /// The tokens.
+    #[serde(flatten)]
+    pub(crate) statistics: Statistics,
+}
+
+impl Summary {
+    /// Gathers the summary.
+    pub(crate) fn new(encoder: &ExampleEncoder, max_length: usize, outcomes: Vec<(Split, Outcome)>) -> Self {
+        let tokenizer = encoder.tokenizer();
+        let token = |id: u32| tokenizer.token(id).unwrap_or_default();
+        let splits = outcomes
+            .into_iter()
+            .map(|(split, outcome)| SplitSummary {
+                split: split.as_str(),
+                examples_read: outcome.read,
+                rejected: outcome.rejected,
+                truncated: outcome.truncated,
+                split_up: outcome.split,
+                statistics: outcome.statistics,
+            })
+            .collect();
+        Self {
+            max_length,
+            vocabulary_size: tokenizer.vocabulary_size(),
+            chat_template: encoder.template().origin().to_string(),
+            stop_tokens: encoder.stop_tokens().iter().map(|id| token(*id)).collect(),
+            start_token: tokenizer.opening().map(token),
+            splits,
+        }
+    }
+
+    /// The lines for people.
+    pub(crate) fn text(&self, folder: &str) -> String {
+        let mut text = String::new();
+        for split in &self.splits {
+            split.write(&mut text, self.max_length);
+        }
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "chat template of {}; generation stops at {}",
+            self.chat_template,
+            self.stop_tokens.join(" ")
+        );
+        let _ = write!(text, "wrote {folder}");
+        text
+    }
+}
+
+impl SplitSummary {
+    fn write(&self, text: &mut String, max_length: usize) {
+        let Statistics { examples, rows, tokens, trained_fraction, packing_waste, .. } = self.statistics;
+        let _ = writeln!(
+            text,
+            "{:<11}{} → {} of {max_length}, {} tokens, {} trained, {} of the rows empty",
+            self.split,
+            plural(examples, "example"),
+            plural(rows, "row"),
+            count(tokens),
+            percent(trained_fraction),
+            percent(packing_waste),
+        );
+        self.write_lengths(text);
+        let losses = [(self.rejected, "left out"), (self.truncated, "truncated"), (self.split_up, "split up")];
+        for (rows, what) in losses.into_iter().filter(|(rows, _)| *rows > 0) {
+            let place = if what == "split up" { "" } else { " (see rejects.parquet)" };
+            let _ = writeln!(text, "{:11}{} {what}{place}", "", plural(rows, "example"));
+        }
+        if self.statistics.unknown_tokens > 0 {
+            let _ =
+                writeln!(text, "{:11}{} of the vocabulary's unknown token", "", count(self.statistics.unknown_tokens));
+        }
+    }
+
+    fn write_lengths(&self, text: &mut String) {
+        let statistics = &self.statistics;
+        if statistics.examples == 0 {
+            return;
+        }
+        let lengths = statistics.lengths;
+        let _ = writeln!(
+            text,
+            "{:11}lengths {} │{}│ {}, median {}, {:.2} characters a token",
+            "",
+            lengths.shortest,
+            sparkline(&statistics.histogram),
+            lengths.longest,
+            lengths.median,
+            statistics.characters_per_token,
+        );
+    }
+}

@@ -1,0 +1,250 @@
+//! The command line of `retune-train`.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, ValueEnum};
+use training::ScheduleShape;
+
+/// Tune a language model on tokens, with LoRA or in full, or pre-train a small one from random weights.
+///
+/// Reads a folder of `retune-tokenize` (or any Parquet file with the columns input_ids, labels and position_ids) and a
+/// Hugging Face model folder; writes a PEFT adapter or a whole model that other tools load, with one row of figures per
+/// step in metrics.parquet.
+#[derive(Debug, Parser)]
+#[command(
+    name = "retune-train",
+    version,
+    after_help = "\
+Examples:
+  retune-train tokens --model base --out model                        tune with LoRA
+  retune-train tokens --model base --out model --method full          tune every weight
+  retune-train tokens --init-config small.json --out base             pre-train from random weights
+  retune-train tokens --model base --out model --resume               go on after Ctrl-C or a crash
+  retune-train tokens --model base --out model --plan                 say what it would take, and stop"
+)]
+pub(crate) struct Args {
+    /// Folder written by retune-tokenize, or a Parquet file with the columns input_ids, labels and position_ids
+    #[arg(value_name = "TOKENS")]
+    pub(crate) tokens: PathBuf,
+
+    /// Parquet file of validation rows, in place of the folder's validation.parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) validation: Option<PathBuf>,
+
+    /// The base model: a local Hugging Face folder
+    #[arg(long, value_name = "DIR|NAME", required_unless_present = "init_config")]
+    pub(crate) model: Option<String>,
+
+    /// Start from random weights of this config.json; vocab_size is taken from the tokenizer where it is absent
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "adapter"])]
+    pub(crate) init_config: Option<PathBuf>,
+
+    /// Go on training this PEFT adapter instead of a new one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
+
+    /// What is trained: low-rank adapters beside the frozen weights, or every weight [default: lora, with
+    /// --init-config: full]
+    #[arg(long, value_enum, help_heading = "Method")]
+    pub(crate) method: Option<Method>,
+
+    #[command(flatten)]
+    pub(crate) lora: LoraArgs,
+
+    #[command(flatten)]
+    pub(crate) schedule: ScheduleArgs,
+
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
+
+    /// Print parameters, tokens, steps, memory and time (measured in a short warm-up), and stop
+    #[arg(long)]
+    pub(crate) plan: bool,
+
+    /// Where to compute; auto takes the best that this build has
+    #[arg(long, value_enum, default_value_t = Device::Auto, help_heading = "Machine")]
+    pub(crate) device: Device,
+
+    /// Number format of the arithmetic
+    #[arg(long, value_enum, default_value_t = Dtype::F32, help_heading = "Machine")]
+    pub(crate) dtype: Dtype,
+
+    #[command(flatten)]
+    pub(crate) output: cli::Output,
+
+    #[command(flatten)]
+    pub(crate) common: cli::Common,
+}
+
+impl cli::StageArgs for Args {
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+}
+
+/// Flags of LoRA.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(next_help_heading = "LoRA")]
+pub(crate) struct LoraArgs {
+    /// Rank of the adapters [default: 16, with --adapter: its own]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) lora_r: Option<u32>,
+
+    /// Scale of the adapters: alpha / r [default: 32, with --adapter: its own]
+    #[arg(long, value_name = "X")]
+    pub(crate) lora_alpha: Option<f64>,
+
+    /// Probability with which an input of an adapter is zeroed in training [default: 0, with --adapter: its own]
+    #[arg(long, value_name = "P")]
+    pub(crate) lora_dropout: Option<f64>,
+
+    /// Linear layers that get an adapter: all-linear, or names such as q_proj,v_proj [default: all-linear]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) target_modules: Option<Vec<String>>,
+
+    /// Scale by alpha / √r (rank-stabilised LoRA, arXiv:2312.03732)
+    #[arg(long)]
+    pub(crate) rslora: bool,
+}
+
+/// Flags of the optimisation.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(next_help_heading = "Optimisation")]
+pub(crate) struct ScheduleArgs {
+    /// Times that each row is seen; a fraction is allowed [default: 3]
+    #[arg(long, value_name = "N", conflicts_with = "max_steps")]
+    pub(crate) epochs: Option<f64>,
+
+    /// Optimizer steps, in place of --epochs
+    #[arg(long, value_name = "N")]
+    pub(crate) max_steps: Option<usize>,
+
+    /// Rows that go through the model together; more is faster and takes more memory
+    #[arg(long, value_name = "ROWS", default_value_t = 8)]
+    pub(crate) batch_size: usize,
+
+    /// Batches whose gradients make one step; 4 batches of 2 rows train exactly as 1 batch of 8
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) gradient_accumulation: usize,
+
+    /// Highest learning rate [default: 2e-4 for lora, 2e-5 for full, 1e-3 with --init-config]
+    #[arg(long, value_name = "X")]
+    pub(crate) learning_rate: Option<f64>,
+
+    /// How the learning rate falls after the warm-up (formulas of transformers)
+    #[arg(long, value_enum, default_value_t = Shape::Cosine)]
+    pub(crate) schedule: Shape,
+
+    /// Part of the steps in which the learning rate rises from 0 [default: 0.03, with --schedule constant: 0]
+    #[arg(long, value_name = "X", conflicts_with = "warmup_steps")]
+    pub(crate) warmup_ratio: Option<f64>,
+
+    /// The same as a number of steps
+    #[arg(long, value_name = "N")]
+    pub(crate) warmup_steps: Option<usize>,
+
+    /// Decoupled weight decay of AdamW; norms and biases are spared
+    #[arg(long, value_name = "X", default_value_t = 0.01)]
+    pub(crate) weight_decay: f64,
+
+    /// Gradients with a larger global norm are scaled down to it; 0 turns it off
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub(crate) max_grad_norm: f64,
+}
+
+/// Flags of validation and checkpoints.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(next_help_heading = "Validation and checkpoints")]
+pub(crate) struct WatchArgs {
+    /// Steps between validations [default: a tenth of the run]; the last step is always validated
+    #[arg(long, value_name = "N")]
+    pub(crate) evaluate_every: Option<usize>,
+
+    /// Stop after this many validations in a row without a new lowest loss
+    #[arg(long, value_name = "N")]
+    pub(crate) early_stopping_patience: Option<usize>,
+
+    /// Which weights are the result: those of the lowest validation loss, or the last ones. Without validation rows: last
+    #[arg(long, value_enum, default_value_t = Choice::Best)]
+    pub(crate) result: Choice,
+
+    /// Steps between checkpoints [default: a tenth of the run]
+    #[arg(long, value_name = "N")]
+    pub(crate) save_every: Option<usize>,
+
+    /// Checkpoints to keep, the newest ones; 0 removes them all when the run is finished
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) keep_checkpoints: usize,
+
+    /// Go on from the newest checkpoint in --out; the result is the same to the byte as without the interruption
+    #[arg(long)]
+    pub(crate) resume: bool,
+}
+
+/// What is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Method {
+    /// Low-rank adapters (arXiv:2106.09685)
+    Lora,
+    /// Every weight
+    Full,
+    /// Not built yet: adapters over a quantised base
+    Qlora,
+    /// Not built yet: weight-decomposed adapters
+    Dora,
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Device {
+    /// The best that this build has: the CPU
+    Auto,
+    /// The CPU
+    Cpu,
+    /// Not in this build
+    Cuda,
+    /// Not in this build
+    Metal,
+}
+
+/// Number format of the arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dtype {
+    /// 32 bits
+    F32,
+    /// Not built yet
+    Bf16,
+}
+
+/// Shape of the learning rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shape {
+    /// Half a cosine to 0
+    Cosine,
+    /// A straight line to 0
+    Linear,
+    /// Stays
+    Constant,
+    /// Stays, then half a cosine to 0 over the last tenth
+    Wsd,
+}
+
+impl From<Shape> for ScheduleShape {
+    fn from(shape: Shape) -> Self {
+        match shape {
+            Shape::Cosine => Self::Cosine,
+            Shape::Linear => Self::Linear,
+            Shape::Constant => Self::Constant,
+            Shape::Wsd => Self::Wsd,
+        }
+    }
+}
+
+/// Which weights become the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Choice {
+    /// Those with the lowest validation loss
+    Best,
+    /// Those after the last step
+    Last,
+}

@@ -1,0 +1,185 @@
+//! The model that a run starts from, and the files in which it leaves.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use artifact::{FileRecord, files, hash_file};
+use cli::Hint;
+use model::{Decoder, LoraConfig, ModelConfig, Trainable};
+use pretrained::{ModelFile, SaveType};
+use serde_json::Value;
+
+use super::args::Args;
+use super::init;
+use super::resolve::{self, Settings};
+
+/// What a run starts from: found and described, not yet loaded.
+pub(crate) struct Base {
+    folder: Option<PathBuf>,
+    name: String,
+    config: ModelConfig,
+    config_json: Value,
+    adapter: Option<(PathBuf, LoraConfig)>,
+    tokenizer: Option<PathBuf>,
+}
+
+impl Base {
+    /// Reads the configuration of the model, and of the adapter to continue.
+    pub(crate) fn find(args: &Args) -> Result<Self> {
+        let adapter = args.adapter.as_deref().map(read_adapter_config).transpose()?;
+        let token_folder = args.tokens.is_dir().then(|| args.tokens.clone());
+        let has_tokenizer = |folder: &PathBuf| folder.join(files::TOKENIZER).is_file();
+        if let Some(path) = &args.init_config {
+            let tokenizer = token_folder.filter(has_tokenizer);
+            let (config, config_json) = init::configuration(path, tokenizer.as_deref())?;
+            return Ok(Self { folder: None, name: String::new(), config, config_json, adapter, tokenizer });
+        }
+        let given = args.model.as_deref().expect("clap requires --model without --init-config");
+        let folder = model_folder(given)?;
+        let (config, config_json) = pretrained::open_config(&folder)?;
+        let tokenizer = token_folder.into_iter().chain([folder.clone()]).find(has_tokenizer);
+        let name = pretrained::base_model_name(given);
+        Ok(Self { folder: Some(folder), name, config, config_json, adapter, tokenizer })
+    }
+
+    /// The settings of the adapter to continue.
+    pub(crate) fn adapter(&self) -> Option<&LoraConfig> {
+        self.adapter.as_ref().map(|(_, config)| config)
+    }
+
+    /// Number of token ids, and the longest example.
+    pub(crate) fn limits(&self) -> super::inputs::Limits {
+        let description = self.config.description();
+        super::inputs::Limits { vocabulary: description.vocabulary, context: description.context }
+    }
+
+    /// Content hashes for the manifest, under names that do not depend on the machine.
+    pub(crate) fn records(&self, args: &Args) -> Result<Vec<FileRecord>> {
+        let mut records = Vec::new();
+        if let Some(path) = &args.init_config {
+            records.push(hash_file(path, "init-config")?);
+        }
+        if let Some(folder) = &self.folder {
+            records.push(hash_file(&folder.join(files::CONFIG), "model/config.json")?);
+            for path in artifact::weights::Weights::open_model(folder)?.paths() {
+                records.push(hash_file(path, named("model", path))?);
+            }
+        }
+        if let Some((folder, _)) = &self.adapter {
+            for name in [files::ADAPTER_CONFIG, files::ADAPTER_WEIGHTS] {
+                records.push(hash_file(&folder.join(name), format!("adapter/{name}"))?);
+            }
+        }
+        if let Some(folder) = &self.tokenizer {
+            for name in files::TOKENIZER_FILES.iter().filter(|name| folder.join(name).is_file()) {
+                records.push(hash_file(&folder.join(name), format!("tokenizer/{name}"))?);
+            }
+        }
+        Ok(records)
+    }
+
+    /// Loads the model as the run starts it: from `checkpoint` where it is resumed.
+    pub(crate) fn load(&self, args: &Args, settings: &Settings, checkpoint: Option<&Path>) -> Result<Loaded> {
+        let lora = settings.method == "lora";
+        let trainable = if lora { Trainable::Nothing } else { Trainable::All };
+        let whole = checkpoint.filter(|_| !lora).or(self.folder.as_deref());
+        let (mut decoder, generation_config) = match whole {
+            Some(folder) => {
+                let found = pretrained::open_model(folder, trainable)?;
+                (found.decoder, found.generation_config)
+            }
+            None => (Decoder::random(&self.config, settings.seed)?, None),
+        };
+        if lora {
+            let adapter = checkpoint.or(self.adapter.as_ref().map(|(folder, _)| folder.as_path()));
+            match adapter {
+                Some(folder) => pretrained::open_adapter(&mut decoder, folder)?,
+                None => decoder.add_lora(&resolve::lora(args, None)?, settings.seed)?,
+            }
+        }
+        Ok(Loaded { decoder, lora, name: self.name.clone(), config_json: self.config_json.clone(), generation_config })
+    }
+
+    /// The tokenizer's files and chat template, to travel with the result.
+    pub(crate) fn tokenizer_files(&self) -> Vec<ModelFile> {
+        self.tokenizer.as_deref().map(pretrained::tokenizer_files).unwrap_or_default()
+    }
+}
+
+/// A model in memory, and what is needed to write it.
+pub(crate) struct Loaded {
+    /// The model with its trainable tensors.
+    pub(crate) decoder: Decoder,
+    lora: bool,
+    name: String,
+    config_json: Value,
+    generation_config: Option<Value>,
+}
+
+impl Loaded {
+    /// The files of what is trained: an adapter, or a whole model.
+    pub(crate) fn files(&self) -> Result<Vec<ModelFile>> {
+        if self.lora {
+            return Ok(pretrained::adapter_files(&self.decoder, Some(&self.name))?);
+        }
+        let generation = self.generation_config.as_ref();
+        Ok(pretrained::model_files(self.decoder.parameters(), &self.config_json, generation, SaveType::F32)?)
+    }
+
+    /// Names of those files.
+    pub(crate) fn file_names(&self) -> &'static [&'static str] {
+        if self.lora {
+            &[files::ADAPTER_CONFIG, files::ADAPTER_WEIGHTS]
+        } else {
+            &[files::CONFIG, files::GENERATION_CONFIG, files::MODEL_WEIGHTS]
+        }
+    }
+
+    /// Whether an adapter is trained, and not the model itself.
+    pub(crate) fn is_adapter(&self) -> bool {
+        self.lora
+    }
+
+    /// Size of what is trained, as written.
+    pub(crate) fn result_bytes(&self) -> u64 {
+        4 * self.counts().1
+    }
+
+    /// Size of a checkpoint: what is trained, and two moments of each element.
+    pub(crate) fn checkpoint_bytes(&self) -> u64 {
+        3 * self.result_bytes()
+    }
+
+    /// Parameters of the model with its adapter, and how many of them are trained.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let count =
+            |tensors: Vec<(String, candle_core::Tensor)>| tensors.iter().map(|(_, t)| t.elem_count() as u64).sum();
+        let base: u64 = count(self.decoder.parameters());
+        let adapter: u64 = count(self.decoder.adapter_parameters());
+        let trained = self.decoder.trainable().iter().map(|parameter| parameter.var.elem_count() as u64).sum();
+        (base + adapter, trained)
+    }
+}
+
+/// A hub name is not looked up yet: only folders.
+fn model_folder(given: &str) -> Result<PathBuf> {
+    let folder = PathBuf::from(given);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    Err(anyhow!("{given} does not exist"))
+        .hint("--model takes the path of a Hugging Face model folder; names on a hub are not looked up yet")
+}
+
+fn read_adapter_config(folder: &Path) -> Result<(PathBuf, LoraConfig)> {
+    if !folder.is_dir() {
+        return Err(anyhow!("{} does not exist", folder.display())).hint("--adapter takes a PEFT adapter folder");
+    }
+    let json: Value = files::read_json(&folder.join(files::ADAPTER_CONFIG))?;
+    let config = LoraConfig::from_json(&json).with_context(|| format!("{}", folder.display()))?;
+    Ok((folder.to_path_buf(), config))
+}
+
+fn named(role: &str, path: &Path) -> String {
+    format!("{role}/{}", path.file_name().unwrap_or_default().to_string_lossy())
+}

@@ -1,0 +1,145 @@
+//! The rows to learn from: read, checked against the model before anything starts, and named in messages.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use artifact::{FileRecord, Split, TokenReader, TokenRow, hash_file, resolve_split};
+use cli::Hint;
+use training::Row;
+
+use super::args::Args;
+
+const WRITER: &str = "retune-tokenize";
+
+/// Training and validation rows, and the files they came from.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    /// File of the training rows.
+    pub(crate) train: PathBuf,
+    /// File of the validation rows, where there are any.
+    pub(crate) validation: Option<PathBuf>,
+}
+
+impl Inputs {
+    /// Finds the files; nothing is read yet.
+    pub(crate) fn find(args: &Args) -> Result<Self> {
+        let train = resolve_split(&args.tokens, Split::Train, WRITER)?
+            .with_context(|| format!("{} has no train.parquet", args.tokens.display()))?;
+        let validation = match &args.validation {
+            Some(path) => resolve_split(path, Split::Validation, WRITER)?,
+            None if args.tokens.is_dir() => resolve_split(&args.tokens, Split::Validation, WRITER)?,
+            None => None,
+        };
+        Ok(Self { train, validation })
+    }
+
+    /// Content hashes for the manifest, under names that do not depend on the machine.
+    pub(crate) fn records(&self) -> Result<Vec<FileRecord>> {
+        let mut records = vec![hash_file(&self.train, Split::Train.file_name())?];
+        if let Some(validation) = &self.validation {
+            records.push(hash_file(validation, Split::Validation.file_name())?);
+        }
+        Ok(records)
+    }
+
+    /// Reads the training rows.
+    pub(crate) fn train_rows(&self, limits: Limits) -> Result<Vec<Row>> {
+        let rows = read(&self.train, limits)?;
+        if rows.is_empty() {
+            return Err(anyhow!("{} has no rows", self.train.display()))
+                .hint("check what retune-tokenize rejected: its rejects.parquet says why, row by row");
+        }
+        Ok(rows)
+    }
+
+    /// Reads the validation rows; none where there is no such file.
+    pub(crate) fn validation_rows(&self, limits: Limits) -> Result<Vec<Row>> {
+        self.validation.as_deref().map_or_else(|| Ok(Vec::new()), |path| read(path, limits))
+    }
+}
+
+/// What the model can read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Number of token ids.
+    pub(crate) vocabulary: usize,
+    /// Longest example.
+    pub(crate) context: usize,
+}
+
+fn read(path: &Path, limits: Limits) -> Result<Vec<Row>> {
+    let mut reader = TokenReader::open(path)?;
+    let mut rows = Vec::with_capacity(reader.rows() as usize);
+    while let Some(batch) = reader.next_batch()? {
+        for found in batch {
+            let number = rows.len() + 1;
+            if let Some(problem) = problem_of(&found, limits) {
+                return problem.at(path, number, &found);
+            }
+            let unsigned = |values: Vec<i32>| values.into_iter().map(|value| value as u32).collect();
+            let row = Row::new(unsigned(found.input_ids), found.labels, unsigned(found.position_ids));
+            rows.push(row.with_context(|| format!("{} row {number}", path.display()))?);
+        }
+    }
+    Ok(rows)
+}
+
+/// What is wrong with a row, and what to do.
+struct Problem {
+    what: String,
+    hint: &'static str,
+}
+
+impl Problem {
+    fn at<T>(self, path: &Path, number: usize, row: &TokenRow) -> Result<T> {
+        let source = source_of(row).map_or_else(String::new, |source| format!(" (from {source})"));
+        Err(anyhow!("{} row {number}{source}: {}", path.display(), self.what)).hint(self.hint)
+    }
+}
+
+fn problem_of(row: &TokenRow, limits: Limits) -> Option<Problem> {
+    const OTHER_TOKENIZER: &str =
+        "the tokens were made with another model's tokenizer; run retune-tokenize with the same --model";
+    let largest = row.input_ids.iter().chain(&row.labels).copied().max().unwrap_or(0);
+    if largest as usize >= limits.vocabulary {
+        let what = format!("token {largest} is outside of the model's vocabulary of {} tokens", limits.vocabulary);
+        return Some(Problem { what, hint: OTHER_TOKENIZER });
+    }
+    let negative = row.position_ids.iter().find(|&&position| position < 0);
+    if let Some(position) = negative {
+        let what = format!("position_ids must be 0 or more, found {position}");
+        return Some(Problem { what, hint: "write them anew, or leave the column out" });
+    }
+    let length = row.position_ids.iter().copied().max().unwrap_or(0) as usize + 1;
+    if length > limits.context {
+        let what = format!("an example of {length} tokens is longer than the model's context of {}", limits.context);
+        let hint = "run retune-tokenize with --max-length and --overflow truncate, split or drop";
+        return Some(Problem { what, hint });
+    }
+    None
+}
+
+/// Where a row came from, as `file:row` of its examples; `None` where another tool wrote the table.
+fn source_of(row: &TokenRow) -> Option<String> {
+    let first = row.examples.first()?;
+    let more = row.examples.len() - 1;
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!("{}:{}{more}", first.source_file, first.source_row))
+}
+
+/// Names rows of a file (indices from 0) for a message: their numbers, and where they came from.
+pub(crate) fn describe_rows(path: &Path, indices: &[usize]) -> String {
+    const SHOWN: usize = 8;
+    let mut wanted: Vec<usize> = indices.to_vec();
+    wanted.sort_unstable();
+    let more = wanted.len().saturating_sub(SHOWN);
+    wanted.truncate(SHOWN);
+    let rows = TokenReader::open(path).and_then(TokenReader::read_all).unwrap_or_default();
+    let name = |index: &usize| {
+        let source = rows.get(*index).and_then(source_of);
+        source.map_or_else(|| format!("{}", index + 1), |source| format!("{} (from {source})", index + 1))
+    };
+    let names = wanted.iter().map(name).collect::<Vec<_>>().join(", ");
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("row {names}{more} of {}", path.display())
+}

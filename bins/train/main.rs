@@ -1,0 +1,21 @@
+//! `retune-train`: tunes a language model on tokens, with LoRA or in full, or pre-trains a small one.
+
+mod args;
+mod base;
+mod checkpoint;
+mod failure;
+mod init;
+mod inputs;
+mod plan;
+mod report;
+mod resolve;
+mod resume;
+mod run;
+mod watch;
+
+use retune as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main(run::run)
+}

@@ -1,0 +1,192 @@
+//! How training strings the libraries together: find and check everything, load, train, seal the folder.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use artifact::{
+    Committed, FinishedFile, Identity, MetricsRow, OutputFolder, Rows, files, write_metrics, write_throughput,
+};
+use cli::{Interrupt, Outcome, Progress as Bar, Report as Answer, Unit};
+use training::{Options, Row, StepRecord, Trainer};
+
+use super::args::Args;
+use super::base::{Base, Loaded};
+use super::checkpoint::{self, Checkpoints, State};
+use super::inputs::Inputs;
+use super::plan::Plan;
+use super::report::Report;
+use super::resolve::Settings;
+use super::watch::Watch;
+use super::{failure, resume};
+
+/// Trains, or plans, or finds that all is done.
+pub(crate) fn run(args: &Args) -> Result<Outcome> {
+    let inputs = Inputs::find(args)?;
+    let base = Base::find(args)?;
+    let settings = Settings::new(args, base.adapter())?;
+    if args.plan {
+        return plan(args, &inputs, &base, &settings);
+    }
+    let out = args.output.folder()?;
+    let identity = identity(args, &inputs, &base, &settings)?;
+    if let Some(done) = cli::up_to_date(out, &identity, args.output.force)? {
+        return Ok(done);
+    }
+    let interrupt = cli::watch_interrupts("stopping after this step to save it; once more stops at once")?;
+    let (rows, validation) = read_rows(&inputs, &base)?;
+    let options = settings.options(learnable(&rows), args.watch.save_every)?;
+    let checkpoints = Checkpoints::of(out, args.watch.keep_checkpoints, options.save_every);
+    let start = resume::starting_point(args, out, &checkpoints, &identity)?;
+    let loaded = base.load(args, &settings, start.as_ref().map(|(folder, _)| folder.as_path()))?;
+    let run = Run { args, out, inputs, base, settings, identity, options, checkpoints, loaded, interrupt };
+    run.train(&rows, &validation, start)
+}
+
+/// Everything that stays the same while the steps go by.
+struct Run<'a> {
+    args: &'a Args,
+    out: &'a Path,
+    inputs: Inputs,
+    base: Base,
+    settings: Settings,
+    identity: Identity,
+    options: Options,
+    checkpoints: Checkpoints,
+    loaded: Loaded,
+    interrupt: Interrupt,
+}
+
+impl Run<'_> {
+    fn train(&self, rows: &[Row], validation: &[Row], start: Option<(PathBuf, State)>) -> Result<Outcome> {
+        let explain = |error| failure::explain(error, &self.inputs, &self.checkpoints, self.loaded.is_adapter());
+        let mut trainer = Trainer::new(&self.loaded.decoder, rows, validation, &self.options).map_err(explain)?;
+        resume::check_space(self.out, &self.loaded, self.args.watch.keep_checkpoints)?;
+        let folder = OutputFolder::open(self.out)?;
+        let mut times = Vec::new();
+        if let Some((checkpoint, state)) = start {
+            cli::note(&format!("going on after step {} of {}", state.progress.step, trainer.total_steps()));
+            times = checkpoint::read_times(&checkpoint)?;
+            trainer.restore(checkpoint::read_saved(&checkpoint, state.progress)?).map_err(explain)?;
+        } else {
+            self.checkpoints.clear()?;
+            self.rehearse_if_long(&mut trainer).map_err(explain)?;
+        }
+        let bar = Bar::new("training", Some(trainer.total_steps() as u64), Unit::Steps);
+        bar.resume_at(trainer.progress().step as u64);
+        let write_model = |path: &Path| -> Result<()> { Ok(pretrained::write_to(self.loaded.files()?, path)?) };
+        let tokens = trainer.progress().tokens;
+        let keep_best = self.settings.result == "best";
+        let mut watch =
+            Watch::new(&self.checkpoints, &self.identity, &write_model, keep_best, bar, &self.interrupt, times, tokens);
+        let outcome = trainer.run(&mut watch).map_err(explain)?;
+        if outcome == training::Outcome::Interrupted {
+            return Ok(resume::interrupted(&trainer, watch.saved_at()));
+        }
+        self.seal(folder, &trainer, outcome, &watch)
+    }
+
+    /// Meets the largest batch first, where that costs little: what does not fit fails now, not hours in.
+    fn rehearse_if_long(&self, trainer: &mut Trainer<'_>) -> Result<(), training::TrainingError> {
+        const LONG: usize = 50;
+        if trainer.total_steps() * self.options.gradient_accumulation >= LONG {
+            trainer.rehearse()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the result and its figures, the manifest last.
+    fn seal(
+        &self,
+        folder: OutputFolder,
+        trainer: &Trainer<'_>,
+        outcome: training::Outcome,
+        watch: &Watch<'_>,
+    ) -> Result<Outcome> {
+        let progress = trainer.progress();
+        let best = progress.best.filter(|_| self.settings.result == "best");
+        let result_step = best.map_or(progress.step, |best| best.step);
+        let mut outputs = self.stage_model(&folder, result_step, progress.step)?;
+        outputs.extend(pretrained::stage(self.base.tokenizer_files(), &folder)?);
+        let records: Vec<MetricsRow> = progress.records.iter().map(metrics_row).collect();
+        outputs.push(write_metrics(folder.stage(files::METRICS)?, &records)?);
+        outputs.push(write_throughput(folder.stage(files::THROUGHPUT)?, watch.times())?);
+        let report = Report {
+            parameters: self.loaded.counts().0,
+            trained_parameters: self.loaded.counts().1,
+            rows_without_targets: trainer.rows_without_targets(),
+            tokens_per_second: watch.tokens_per_second(progress.tokens),
+            ..Report::new(progress, outcome, self.settings.method, result_step)
+        };
+        let text = report.text(self.out, &self.next_command());
+        let answer = Answer::new(text, &report);
+        let rows = trainer.rows() as u64;
+        let left_out = trainer.rows_without_targets() as u64;
+        folder.commit(Committed {
+            outputs,
+            identity: self.identity.clone(),
+            seed: Some(self.settings.seed),
+            rows: Some(Rows { read: rows, written: rows - left_out, rejected: left_out }),
+            summary: answer.json.clone(),
+        })?;
+        if self.args.watch.keep_checkpoints == 0 {
+            self.checkpoints.clear()?;
+        }
+        Ok(Outcome::Done(answer))
+    }
+
+    /// The files of the step that is the result: from memory where it is the last one, else as they were kept.
+    fn stage_model(&self, folder: &OutputFolder, result_step: usize, last_step: usize) -> Result<Vec<FinishedFile>> {
+        if result_step == last_step {
+            return Ok(pretrained::stage(self.loaded.files()?, folder)?);
+        }
+        let kept = self.checkpoints.best_folder(result_step);
+        let names = self.loaded.file_names();
+        names.iter().map(|name| Ok(folder.stage_copy(name, &kept.join(name))?)).collect()
+    }
+
+    fn next_command(&self) -> String {
+        let (tokens, out) = (self.args.tokens.display(), self.out.display());
+        match (&self.args.model, self.loaded.is_adapter()) {
+            (Some(model), true) => {
+                format!("retune-evaluate {tokens} --model {model} --adapter {out} --out eval --baseline")
+            }
+            _ => format!("retune-evaluate {tokens} --model {out} --out eval"),
+        }
+    }
+}
+
+fn identity(args: &Args, inputs: &Inputs, base: &Base, settings: &Settings) -> Result<Identity> {
+    let mut records = inputs.records()?;
+    records.extend(base.records(args)?);
+    Ok(cli::identity("retune-train", settings, records))
+}
+
+fn read_rows(inputs: &Inputs, base: &Base) -> Result<(Vec<Row>, Vec<Row>)> {
+    Ok((inputs.train_rows(base.limits())?, inputs.validation_rows(base.limits())?))
+}
+
+fn learnable(rows: &[Row]) -> usize {
+    rows.iter().filter(|row| row.trained_tokens() > 0).count()
+}
+
+fn plan(args: &Args, inputs: &Inputs, base: &Base, settings: &Settings) -> Result<Outcome> {
+    let (rows, validation) = read_rows(inputs, base)?;
+    let options = settings.options(learnable(&rows), args.watch.save_every)?;
+    let loaded = base.load(args, settings, None)?;
+    let mut trainer = Trainer::new(&loaded.decoder, &rows, &validation, &options)?;
+    let plan = Plan::measure(&mut trainer, loaded.counts(), &rows, &validation)?;
+    Ok(Outcome::Done(Answer::new(plan.lines().join("\n"), &plan)))
+}
+
+fn metrics_row(record: &StepRecord) -> MetricsRow {
+    MetricsRow {
+        step: record.step as u64,
+        epoch: record.epoch,
+        tokens: record.tokens,
+        trained_tokens: record.trained_tokens,
+        loss: Some(record.loss),
+        validation_loss: record.validation_loss,
+        learning_rate: record.learning_rate,
+        grad_norm: Some(record.grad_norm),
+    }
+}

@@ -1,0 +1,184 @@
+//! File names that the stages agree on, and the few raw file operations the project uses: each write appears whole
+//! under its final name or not at all.
+
+use crate::{ArtifactError, Result};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Rejected rows, in each stage that can reject.
+pub const REJECTS: &str = "rejects.parquet";
+/// Per-step figures of a training run; no value depends on time.
+pub const METRICS: &str = "metrics.parquet";
+/// Per-step wall time of a training run, kept apart because it differs from run to run.
+pub const THROUGHPUT: &str = "throughput.parquet";
+/// Loss of each example, written by evaluate.
+pub const EXAMPLES: &str = "examples.parquet";
+/// Summary of evaluate.
+pub const METRICS_JSON: &str = "metrics.json";
+/// Generated text beside its reference, written by test.
+pub const PREDICTIONS: &str = "predictions.parquet";
+/// Summary of test.
+pub const SCORECARD: &str = "scorecard.json";
+/// The page for people.
+pub const REPORT_HTML: &str = "report.html";
+/// The Hugging Face model description.
+pub const CONFIG: &str = "config.json";
+/// The Hugging Face generation defaults.
+pub const GENERATION_CONFIG: &str = "generation_config.json";
+/// The weights of a whole model.
+pub const MODEL_WEIGHTS: &str = "model.safetensors";
+/// Where the shards of a large model are listed.
+pub const MODEL_INDEX: &str = "model.safetensors.index.json";
+/// PEFT's description of an adapter.
+pub const ADAPTER_CONFIG: &str = "adapter_config.json";
+/// The weights of an adapter.
+pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+/// The tokenizer itself.
+pub const TOKENIZER: &str = "tokenizer.json";
+/// The files that travel with a model so that it is used with the tokenizer and template it was tuned with.
+pub const TOKENIZER_FILES: [&str; 4] =
+    [TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
+/// The folder of a run's checkpoints.
+pub const CHECKPOINTS: &str = "checkpoints";
+
+/// Reads a whole file.
+///
+/// # Errors
+/// [`ArtifactError::Missing`] or [`ArtifactError::Io`].
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(ArtifactError::io("cannot read", path))
+}
+
+/// Reads a JSON file.
+///
+/// # Errors
+/// As [`read`], and [`ArtifactError::Json`] with line and column.
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    serde_json::from_slice(&read(path)?).map_err(|source| ArtifactError::Json { path: path.into(), source })
+}
+
+/// Pretty JSON with a final newline: the form of every JSON file the stages write.
+///
+/// # Panics
+/// Never for our own types: their keys are strings.
+pub fn to_json<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).expect("our types serialize to JSON");
+    text.push(b'\n');
+    text
+}
+
+/// Writes `bytes` to `path` through a temporary file in the same folder, fsync and rename.
+///
+/// # Errors
+/// [`ArtifactError::Io`]; the old file, if any, is then untouched.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = parent(path);
+    let mut temporary = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .permissions(readable())
+        .tempfile_in(folder)
+        .map_err(ArtifactError::io("cannot write in", folder))?;
+    temporary.write_all(bytes).map_err(ArtifactError::io("cannot write", path))?;
+    temporary.as_file().sync_all().map_err(ArtifactError::io("cannot write", path))?;
+    temporary.persist(path).map_err(|error| ArtifactError::io("cannot write", path)(error.error))?;
+    Ok(())
+}
+
+/// Builds a folder of files under a temporary name beside `path` and renames it into place when `fill` succeeds, so
+/// that the folder is whole or absent. An existing folder of that name is replaced.
+///
+/// # Errors
+/// Whatever `fill` returns, or [`ArtifactError::Io`].
+#[expect(clippy::disallowed_methods, reason = "the one crate that puts files on disk")]
+pub fn write_folder_atomically<E: From<ArtifactError>>(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let folder = parent(path);
+    create_folder(folder)?;
+    let temporary = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .tempdir_in(folder)
+        .map_err(ArtifactError::io("cannot write in", folder))?;
+    set_folder_permissions(temporary.path())?;
+    fill(temporary.path())?;
+    sync_folder(temporary.path());
+    if path.exists() {
+        fs::remove_dir_all(path).map_err(ArtifactError::io("cannot replace", path))?;
+    }
+    fs::rename(temporary.path(), path).map_err(ArtifactError::io("cannot write", path))?;
+    sync_folder(folder);
+    // Renamed away: there is nothing left to remove.
+    let _ = temporary.keep();
+    Ok(())
+}
+
+/// Creates a folder and its parents.
+///
+/// # Errors
+/// [`ArtifactError::Io`].
+pub fn create_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(ArtifactError::io("cannot create the folder", path))
+}
+
+/// Removes a file if it is there.
+///
+/// # Errors
+/// [`ArtifactError::Io`].
+pub fn remove_if_present(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(ArtifactError::io("cannot remove", path)),
+    }
+}
+
+/// Removes a folder and what is in it, if it is there.
+///
+/// # Errors
+/// [`ArtifactError::Io`].
+pub fn remove_folder_if_present(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(ArtifactError::io("cannot remove", path)),
+    }
+}
+
+/// The prefix of every file that is not finished: what bears it may be deleted at any time.
+pub(crate) const TEMPORARY_PREFIX: &str = ".tmp-";
+
+pub(crate) fn parent(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes a rename in `folder` durable. Systems that cannot open a folder for this are passed over.
+pub(crate) fn sync_folder(folder: &Path) {
+    if let Ok(handle) = File::open(folder) {
+        let _ = handle.sync_all();
+    }
+}
+
+/// Temporary files are born readable by their owner only; artifacts are for everyone whom the umask allows.
+#[cfg(unix)]
+pub(crate) fn readable() -> fs::Permissions {
+    use std::os::unix::fs::PermissionsExt;
+    fs::Permissions::from_mode(0o666)
+}
+
+#[cfg(unix)]
+fn set_folder_permissions(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(ArtifactError::io("cannot write", path))
+}
+
+/// Free bytes on the file system that holds `path`, where the system tells.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let mut existing: PathBuf = path.into();
+    while !existing.exists() {
+        existing = existing.parent()?.to_path_buf();
+        if existing.as_os_str().is_empty() {
+            existing = ".".into();
+        }
+    }
+    fs4::available_space(existing).ok()
+}

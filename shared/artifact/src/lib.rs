@@ -1,0 +1,45 @@
+//! The contract between the stages: every Arrow schema, every file name, the manifest that seals a folder, and the
+//! only code that puts files on disk.
+//!
+//! A stage opens an [`OutputFolder`], stages files in it, writes rows through the typed writers and commits. Until the
+//! commit nothing in the folder has changed; after it, the folder holds the new files and, written last, the
+//! [`Manifest`] that vouches for them. The next stage reads through the typed readers, which check the columns of any
+//! Parquet file, whoever wrote it.
+
+mod columns;
+mod error;
+mod example;
+mod example_loss;
+pub mod files;
+mod folder;
+mod hash;
+mod input;
+mod manifest;
+mod metrics;
+mod predictions;
+mod rejects;
+mod row;
+mod table;
+mod tokens;
+pub mod weights;
+
+pub use error::ArtifactError;
+pub use example::{Example, ExampleReader, ExampleWriter, Kind, Message};
+pub use example_loss::{ExampleLoss, ExampleLossWriter};
+pub use folder::{Committed, FinishedFile, OutputFolder, StagedFile, peak_memory_bytes};
+pub use hash::{FileRecord, hash_file};
+pub use input::{Split, resolve_split};
+pub use manifest::{Identity, MANIFEST, Manifest, Rows};
+pub use metrics::{MetricsRow, ThroughputRow, read_metrics, write_metrics, write_throughput};
+pub use predictions::{PredictionColumn, Predictions, read_predictions, write_predictions};
+pub use rejects::{Code, Reject, RejectWriter, read_rejects};
+pub use row::{TableFacts, read_row};
+pub use table::{TableReader, TableWriter};
+pub use tokens::{IGNORED, PackedExample, Span, TokenReader, TokenRow, TokenWriter};
+
+/// The version of everything in this crate that another stage or another release reads: schemas, file names, manifest.
+/// A folder written under another version is redone, never guessed at.
+pub const CONTRACT: u32 = 1;
+
+/// `Result` with this crate's error.
+pub type Result<T, E = ArtifactError> = std::result::Result<T, E>;

@@ -1,0 +1,91 @@
+//! Generated text beside its reference: what test writes, and what it scores for other tools.
+
+use crate::columns::{optional_text, strings, text, text_at};
+use crate::{FinishedFile, Result, StagedFile, TableReader, TableWriter};
+use arrow::array::{ArrayRef, Float64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Predictions, column by column; every column has the same length.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Predictions {
+    /// The examples' ids.
+    pub id: Vec<String>,
+    /// What the model was given.
+    pub prompt: Vec<String>,
+    /// What it should have said.
+    pub reference: Vec<String>,
+    /// What the tuned model said.
+    pub prediction: Vec<String>,
+    /// What the base said, where asked for.
+    pub baseline_prediction: Option<Vec<String>>,
+}
+
+/// A metric's value for each prediction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PredictionColumn {
+    /// The metric, with the prefix `baseline_` for the base.
+    pub name: String,
+    /// One value a row; absent where the metric has none.
+    pub values: Vec<Option<f64>>,
+}
+
+/// Writes `predictions.parquet`.
+///
+/// # Errors
+/// As [`TableWriter::write`].
+pub fn write_predictions(
+    file: StagedFile,
+    predictions: &Predictions,
+    metrics: &[PredictionColumn],
+) -> Result<FinishedFile> {
+    let texts = |values: &[String]| -> ArrayRef { Arc::new(StringArray::from_iter_values(values)) };
+    let mut fields = vec![text("id"), text("prompt"), text("reference"), text("prediction")];
+    let mut columns = vec![
+        texts(&predictions.id),
+        texts(&predictions.prompt),
+        texts(&predictions.reference),
+        texts(&predictions.prediction),
+    ];
+    if let Some(baseline) = &predictions.baseline_prediction {
+        fields.push(optional_text("baseline_prediction"));
+        columns.push(texts(baseline));
+    }
+    for metric in metrics {
+        fields.push(Field::new(&metric.name, DataType::Float64, true));
+        columns.push(Arc::new(metric.values.iter().copied().collect::<Float64Array>()));
+    }
+    let mut table = TableWriter::new(file, Arc::new(Schema::new(fields)))?;
+    table.write(columns)?;
+    table.finish()
+}
+
+/// Reads predictions that any tool wrote: `prediction` and `reference` must be there, the rest is optional.
+///
+/// # Errors
+/// As [`TableReader::open`] and [`TableReader::require`].
+pub fn read_predictions(path: &Path) -> Result<Predictions> {
+    let mut table = TableReader::open(path)?;
+    table.require(&["prediction", "reference"], "name the columns prediction and reference")?;
+    let mut all = Predictions::default();
+    let mut baseline = Vec::new();
+    while let Some(batch) = table.next_batch()? {
+        let column = |name: &str| -> Result<Option<Vec<String>>> {
+            if !table.has(name) {
+                return Ok(None);
+            }
+            let array = table.column(&batch, name, &DataType::Utf8)?;
+            Ok(Some((0..batch.num_rows()).map(|row| text_at(strings(&array), row).unwrap_or_default()).collect()))
+        };
+        let first = all.id.len();
+        let numbered = || (first..first + batch.num_rows()).map(|row| format!("row-{}", row + 1)).collect();
+        all.id.extend(column("id")?.unwrap_or_else(numbered));
+        all.prompt.extend(column("prompt")?.unwrap_or_else(|| vec![String::new(); batch.num_rows()]));
+        all.reference.extend(column("reference")?.unwrap_or_default());
+        all.prediction.extend(column("prediction")?.unwrap_or_default());
+        baseline.extend(column("baseline_prediction")?.unwrap_or_default());
+    }
+    all.baseline_prediction = table.has("baseline_prediction").then_some(baseline);
+    Ok(all)
+}

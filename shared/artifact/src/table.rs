@@ -1,0 +1,189 @@
+//! Parquet tables: one way to write them, so that equal rows are equal bytes, and one way to read them, which checks
+//! the columns first.
+
+use crate::{ArtifactError, FinishedFile, Result, StagedFile};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Rows a row group holds at most.
+const ROW_GROUP: usize = 64 * 1024;
+/// Bytes after which a row group ends early: rows of thousands of tokens would otherwise pile up in memory.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+/// Rows a batch holds at most while reading.
+const BATCH: usize = 4096;
+
+/// Writes record batches of one schema to a staged Parquet file, Zstandard-compressed, without anything that depends
+/// on time or host.
+pub struct TableWriter {
+    path: PathBuf,
+    schema: SchemaRef,
+    writer: ArrowWriter<StagedFile>,
+    rows: u64,
+}
+
+impl TableWriter {
+    /// Begins a table.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Parquet`].
+    pub fn new(file: StagedFile, schema: SchemaRef) -> Result<Self> {
+        let path = file.path().to_path_buf();
+        let level = ZstdLevel::try_new(1).expect("level 1 exists");
+        let properties = WriterProperties::builder()
+            .set_created_by(concat!("retune ", env!("CARGO_PKG_VERSION")).into())
+            .set_compression(Compression::ZSTD(level))
+            .set_max_row_group_row_count(Some(ROW_GROUP))
+            .build();
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))
+            .map_err(|source| ArtifactError::Parquet { path: path.clone(), source })?;
+        Ok(Self { path, schema, writer, rows: 0 })
+    }
+
+    /// The table's schema.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Appends columns of equal length.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Arrow`] if they do not fit the schema, [`ArtifactError::Parquet`] or [`ArtifactError::Io`] if
+    /// they cannot be written.
+    pub fn write(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
+        let batch = RecordBatch::try_new(self.schema.clone(), columns)
+            .map_err(|source| ArtifactError::Arrow { path: self.path.clone(), source })?;
+        self.rows += batch.num_rows() as u64;
+        self.writer.write(&batch).map_err(|error| write_error(&self.path, error))?;
+        if self.writer.in_progress_size() >= ROW_GROUP_BYTES {
+            self.writer.flush().map_err(|error| write_error(&self.path, error))?;
+        }
+        Ok(())
+    }
+
+    /// Rows written so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Completes the file; it still waits for the folder's commit.
+    ///
+    /// # Errors
+    /// As [`TableWriter::write`].
+    pub fn finish(self) -> Result<FinishedFile> {
+        let file = self.writer.into_inner().map_err(|error| write_error(&self.path, error))?;
+        file.finish()
+    }
+}
+
+/// A full disk reaches us wrapped in the Parquet library's error: unwrap it, so that the hint fits.
+fn write_error(path: &Path, error: parquet::errors::ParquetError) -> ArtifactError {
+    match error {
+        parquet::errors::ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
+            Ok(source) => ArtifactError::Io { action: "cannot write", path: path.into(), source: *source },
+            Err(inner) => {
+                ArtifactError::Parquet { path: path.into(), source: parquet::errors::ParquetError::External(inner) }
+            }
+        },
+        source => ArtifactError::Parquet { path: path.into(), source },
+    }
+}
+
+/// Reads a Parquet table batch by batch.
+pub struct TableReader {
+    path: PathBuf,
+    schema: SchemaRef,
+    rows: u64,
+    reader: ParquetRecordBatchReader,
+}
+
+impl TableReader {
+    /// Opens the table and reads its schema.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Missing`], or [`ArtifactError::Parquet`] where the file is not Parquet or is cut short.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(ArtifactError::io("cannot read", path))?;
+        let parquet = |source| ArtifactError::Parquet { path: path.into(), source };
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet)?;
+        let schema = builder.schema().clone();
+        let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;
+        let reader = builder.with_batch_size(BATCH).build().map_err(parquet)?;
+        Ok(Self { path: path.into(), schema, rows, reader })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Rows in the whole table.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The file's schema.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Whether the table has a column of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.schema.column_with_name(name).is_some()
+    }
+
+    /// Refuses the table unless it has each of these columns.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Unexpected`] naming the columns that are missing and those that are there.
+    pub fn require(&self, names: &[&str], hint: &str) -> Result<()> {
+        let missing: Vec<&str> = names.iter().copied().filter(|name| !self.has(name)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let found: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        Err(ArtifactError::Unexpected {
+            path: self.path.clone(),
+            expected: format!("the column{} {}", if missing.len() == 1 { "" } else { "s" }, missing.join(", ")),
+            found: format!("the columns {}", found.join(", ")),
+            hint: hint.into(),
+        })
+    }
+
+    /// The next batch, `None` at the end.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Arrow`] where the data is damaged.
+    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        self.reader.next().transpose().map_err(|source| ArtifactError::Arrow { path: self.path.clone(), source })
+    }
+
+    /// The named column of a batch, converted to `wanted` where the file stores it otherwise (64-bit integers, large
+    /// or view strings, large or fixed-size lists).
+    ///
+    /// # Errors
+    /// [`ArtifactError::Unexpected`] where it cannot be converted without loss.
+    pub fn column(&self, batch: &RecordBatch, name: &str, wanted: &DataType) -> Result<ArrayRef> {
+        let unexpected = |found: String| ArtifactError::Unexpected {
+            path: self.path.clone(),
+            expected: format!("the column {name} as {wanted}"),
+            found,
+            hint: String::new(),
+        };
+        let column = batch.column_by_name(name).ok_or_else(|| unexpected("no such column".into()))?;
+        if column.data_type() == wanted {
+            return Ok(column.clone());
+        }
+        let converted = cast(column, wanted).map_err(|_| unexpected(column.data_type().to_string()))?;
+        if converted.null_count() > column.null_count() {
+            return Err(unexpected(format!("{} values that do not fit", column.data_type())));
+        }
+        Ok(converted)
+    }
+}

@@ -1,0 +1,145 @@
+//! What is decided once for each file, from its first records: its shape, and the columns that nobody asked for.
+
+use std::collections::BTreeMap;
+
+use super::Options;
+use crate::error::{Error, Result, nearest};
+use crate::mapping::Mapping;
+use crate::records::{Payload, Record, Source};
+use crate::shape::{Shape, advise, describe, warn_unused};
+use crate::split::SplitBy;
+
+/// Records that are looked at to find a file's shape.
+const LOOKED_AT: usize = 64;
+
+/// How the rows of one file are read.
+#[derive(Clone, Debug)]
+pub struct FilePlan {
+    /// Its number in the run.
+    pub number: u32,
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Shape,
+    /// The mapping, that of aligned texts included.
+    pub mapping: Mapping,
+    /// Columns found in the first records.
+    pub columns: Vec<String>,
+    /// Those of them that are not used.
+    pub unused: Vec<String>,
+    /// What a reader of the report should know.
+    pub notes: Vec<String>,
+}
+
+impl FilePlan {
+    /// Decides from the first chunk.
+    pub(super) fn new(number: u32, name: &str, source: &Source, first: &Payload, options: &Options) -> Result<Self> {
+        let mapping = mapping_for(source, options)?;
+        let mut sample: Vec<Record> = Vec::new();
+        first.visit(source.nested.as_ref(), &mut |item| {
+            if let (true, Ok(record)) = (sample.len() < LOOKED_AT, item.content) {
+                sample.push(record);
+            }
+        });
+        let mut columns: Vec<String> = source.columns.clone().unwrap_or_default();
+        for name in sample.iter().flat_map(Record::names) {
+            if !columns.iter().any(|known| known == name) {
+                columns.push(name.to_owned());
+            }
+        }
+        // A table's header says all: what it lacks is told before reading on.
+        if source.columns.is_some() && source.nested.is_none() {
+            for (option, path) in asked(&mapping, options) {
+                if !columns.iter().any(|column| column == path.head() || column == path.as_str()) {
+                    return Err(no_such_column(name, option, path.as_str(), &columns));
+                }
+            }
+        }
+        let shape = match options.shape.or_else(|| implied(&mapping)) {
+            Some(shape) => shape,
+            None => detect(name, &sample, &mapping)?,
+        };
+        let heads: Vec<&str> = asked(&mapping, options).into_iter().map(|(_, path)| path.head()).collect();
+        let group = if let SplitBy::Column(column) = &options.split_by { column.as_str() } else { "" };
+        let used = |column: &str| {
+            (shape.used().contains(&column) && !mapping.has(column)) || heads.contains(&column) || column == group
+        };
+        let unused: Vec<String> = columns.iter().filter(|column| !used(column)).cloned().collect();
+        let mut notes = source.notes.clone();
+        notes.extend(warn_unused(shape, &unused));
+        Ok(Self { number, name: name.to_owned(), shape, mapping, columns, unused, notes })
+    }
+}
+
+/// Every path that the user named, with its flag.
+pub(super) fn asked<'a>(
+    mapping: &'a Mapping,
+    options: &'a Options,
+) -> Vec<(&'static str, &'a crate::mapping::FieldPath)> {
+    let mapped = mapping.paths().into_iter().map(|path| ("--map", path));
+    mapped.chain(options.keep.iter().map(|kept| ("--keep", &kept.path))).collect()
+}
+
+pub(super) fn no_such_column(file: &str, option: &'static str, column: &str, found: &[String]) -> Error {
+    Error::NoSuchColumn {
+        file: file.to_owned(),
+        option,
+        column: column.to_owned(),
+        found: if found.is_empty() { "no column".into() } else { found.join(", ") },
+        nearest: nearest(column, found.iter().map(String::as_str)),
+    }
+}
+
+/// Aligned texts are a prompt and its completion unless said otherwise.
+fn mapping_for(source: &Source, options: &Options) -> Result<Mapping> {
+    let aligned = source.columns.as_ref().is_some_and(|columns| columns[..] == ["source", "target"]);
+    if aligned && options.mapping.is_empty() && !options.aligned.is_empty() {
+        return Mapping::parse(&["prompt=source,completion=target".to_owned()]);
+    }
+    Ok(options.mapping.clone())
+}
+
+/// The shape that a mapping is meant for.
+fn implied(mapping: &Mapping) -> Option<Shape> {
+    let has = |names: &[&str]| names.iter().any(|name| mapping.has(name));
+    [
+        (Shape::Preference, &["chosen", "rejected"][..]),
+        (Shape::Messages, &["messages"]),
+        (Shape::Sharegpt, &["conversations"]),
+        (Shape::Alpaca, &["instruction", "output"]),
+        (Shape::PromptCompletion, &["prompt", "completion"]),
+        (Shape::Text, &["text"]),
+    ]
+    .into_iter()
+    .find(|(_, targets)| has(targets))
+    .map(|(shape, _)| shape)
+}
+
+/// The shape that most of the first records have.
+fn detect(name: &str, sample: &[Record], mapping: &Mapping) -> Result<Shape> {
+    let mut votes: BTreeMap<Shape, usize> = BTreeMap::new();
+    for record in sample {
+        let mut mapped = record.clone();
+        if mapping.apply(&mut mapped).is_ok()
+            && let Some(shape) = Shape::detect(&mapped)
+        {
+            *votes.entry(shape).or_default() += 1;
+        }
+    }
+    // The first of equals: shapes are ordered, the more telling first.
+    let best = votes.iter().max_by(|left, right| left.1.cmp(right.1).then(right.0.cmp(left.0)));
+    match (best, sample.first()) {
+        (Some((shape, _)), _) => Ok(*shape),
+        // Nothing could be parsed: any shape will do to tell so row by row.
+        (None, None) => Ok(Shape::Messages),
+        (None, Some(record)) => Err(Error::NoRowFits {
+            file: name.to_owned(),
+            rows: sample.len() as u64,
+            detail: format!(
+                "expected the fields of alpaca, sharegpt, messages, prompt-completion, text or preference, found: {}",
+                describe(record)
+            ),
+            hint: advise(record),
+        }),
+    }
+}

@@ -1,0 +1,13 @@
+//! Which files to read: paths, globs, folders and `-` become a list in a fixed order, each with a name that does
+//! not depend on where the files lie on this host.
+
+mod compression;
+mod container;
+mod discover;
+mod open;
+mod utf16;
+
+pub use container::Container;
+pub use discover::{Input, InputSet, discover};
+pub use open::{ByteStream, Progress};
+pub(crate) use open::{Opened, fail_read, open};

@@ -1,0 +1,18 @@
+//! Foreign formats to examples: readers, format detection, filters, duplicates, splits.
+//!
+//! [`inputs`] finds and opens files, [`records`] reads them chunk by chunk, [`mapping`] and [`shape`] make examples of
+//! records, and [`ingest`] strings it all together and accounts for every row.
+
+pub mod contamination;
+pub mod duplicates;
+mod error;
+pub mod identity;
+pub mod ingest;
+pub mod inputs;
+pub mod mapping;
+mod normal;
+pub mod records;
+pub mod shape;
+pub mod split;
+
+pub use error::{Error, Result, nearest};

@@ -1,0 +1,106 @@
+//! Reading records: each container format gives chunks of whole records in file order, and a chunk is decoded into
+//! records on any thread.
+//!
+//! A chunk's borders depend on the file alone, never on the number of threads, so that all that follows is the same
+//! for any number of them. Memory is bounded by chunks in flight and by the largest single record.
+
+mod arrow_value;
+mod columns;
+mod delimited;
+mod json;
+mod lines;
+mod nested;
+mod payload;
+mod record;
+mod scanner;
+mod text;
+
+pub use nested::RecordsPath;
+pub use payload::{Item, Payload, Place, Unreadable};
+pub use record::{Fields, Record, as_text, kind_of};
+pub use text::TextSplit;
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::inputs::{self, Container, Input, Progress};
+
+/// A chunk holds about this many bytes of records.
+pub(crate) const CHUNK_BYTES: usize = 1 << 20;
+
+/// The chunks of one file, in order.
+pub type Chunks = Box<dyn Iterator<Item = Result<Payload>> + Send>;
+
+/// What the user said about how to read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReadOptions {
+    /// `--input-format`.
+    pub container: Option<Container>,
+    /// `--records`.
+    pub records: Option<RecordsPath>,
+    /// `--text-split`.
+    pub text_split: TextSplit,
+}
+
+/// An opened file and what was found out about it.
+pub struct Source {
+    /// How its records lie.
+    pub container: Container,
+    /// What a reader of the report should know.
+    pub notes: Vec<String>,
+    /// Column names where the file declares them.
+    pub columns: Option<Vec<String>>,
+    /// The steps of `--records` that are left to do in each element.
+    pub nested: Option<RecordsPath>,
+    /// The records.
+    pub chunks: Chunks,
+}
+
+/// Opens one input for reading.
+///
+/// # Errors
+/// Everything that can be wrong with a file before its first record.
+pub fn open(input: &Input, options: &ReadOptions, progress: &Arc<Progress>) -> Result<Source> {
+    let inputs::Opened { stream, container, mut notes } = inputs::open(input, options.container, progress)?;
+    let mut nested = options.records.as_ref().map(RecordsPath::within_record);
+    let mut columns = None;
+    let chunks: Chunks = match container {
+        Container::JsonLines => Box::new(lines::JsonLines::new(stream)),
+        Container::Json => {
+            let (reader, rest) = json::JsonValues::new(stream, options.records.as_ref())?;
+            nested = rest;
+            Box::new(reader)
+        }
+        Container::Delimited(delimiter) => {
+            let reader = delimited::Delimited::new(stream, delimiter)?;
+            columns = Some(reader.header().to_vec());
+            notes.extend(reader.note());
+            Box::new(reader)
+        }
+        Container::Text => Box::new(text::Texts::new(stream, options.text_split.clone())),
+        Container::Parquet | Container::ArrowFile | Container::ArrowStream => {
+            let (reader, names) = columns::open(input, container, stream, progress)?;
+            columns = Some(names);
+            reader
+        }
+    };
+    Ok(Source { container, notes, columns, nested, chunks })
+}
+
+/// Opens two line-aligned texts: line N of both is record N, with the fields `source` and `target`.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_aligned(source: &Input, target: &Input, progress: &Arc<Progress>) -> Result<Source> {
+    let open = |input| inputs::open(input, Some(Container::Text), progress);
+    let (left, right) = (open(source)?, open(target)?);
+    let notes = vec![format!("aligned line by line with {}", target.name)];
+    let chunks = Box::new(text::Aligned::new(left.stream, right.stream));
+    let columns = Some(vec!["source".to_owned(), "target".to_owned()]);
+    Ok(Source { container: Container::Text, notes, columns, nested: None, chunks })
+}
+
+/// A file of which nothing was read.
+pub(crate) fn empty(file: &str, detail: &str) -> Error {
+    Error::Empty { file: file.to_owned(), detail: detail.to_owned() }
+}

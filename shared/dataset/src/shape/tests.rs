@@ -1,0 +1,127 @@
+//! Each shape on small records, with what people get wrong.
+
+use super::*;
+use serde_json::json;
+
+fn record(value: Value) -> Record {
+    let Value::Object(fields) = value else { panic!("an object") };
+    Record::new(fields)
+}
+
+fn convert(value: Value) -> Result<Example, Misfit> {
+    let mut record = record(value);
+    Shape::detect(&record).expect("a known shape").convert(&mut record, &TurnKeys::default())
+}
+
+fn spoken(messages: &[Message]) -> Vec<(&str, &str)> {
+    messages.iter().map(|message| (message.role.as_str(), message.content.as_deref().unwrap_or("-"))).collect()
+}
+
+#[test]
+fn alpaca_with_system_and_history() {
+    let example = convert(json!({"instruction": "Add", "input": "1 2", "output": 3, "system": "Be brief.",
+        "history": [["hi", "hello"]]}))
+    .unwrap();
+    let expected =
+        [("system", "Be brief."), ("user", "hi"), ("assistant", "hello"), ("user", "Add\n1 2"), ("assistant", "3")];
+    assert_eq!((example.kind, spoken(&example.messages)), (Kind::Chat, expected.to_vec()));
+    assert_eq!(convert(json!({"instruction": "a", "output": " "})).unwrap_err().code, Code::Empty);
+}
+
+#[test]
+fn sharegpt_with_calls() {
+    let example = convert(json!({"conversations": [
+        {"from": "human", "value": "time?"},
+        {"from": "function_call", "value": "{\"name\": \"clock\", \"arguments\": \"{\\\"zone\\\": \\\"UTC\\\"}\"}"},
+        {"from": "observation", "value": "noon"},
+        {"from": "gpt", "value": "It is noon."}], "tools": "[{\"name\": \"clock\"}]"}))
+    .unwrap();
+    let expected = [("user", "time?"), ("assistant", "-"), ("tool", "noon"), ("assistant", "It is noon.")];
+    assert_eq!(spoken(&example.messages), expected);
+    let call = r#"[{"type":"function","function":{"name":"clock","arguments":{"zone":"UTC"}}}]"#;
+    assert_eq!(example.messages[1].tool_calls.as_deref(), Some(call));
+    assert_eq!(example.tools.as_deref(), Some(r#"[{"type":"function","function":{"name":"clock"}}]"#));
+}
+
+#[test]
+fn messages_with_parts_weights_and_calls() {
+    let example = convert(json!({"messages": [
+        {"role": "developer", "content": "s"},
+        {"role": "user", "content": [{"type": "text", "value": "a"}, {"type": "text", "text": "b"}], "loss_weight": 0.0},
+        {"role": "assistant", "content": null, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": {}}}]},
+        {"role": "tool", "content": "r", "tool_call_id": "1", "name": "f"},
+        {"role": "assistant", "content": "c", "train": false}]}))
+    .unwrap();
+    assert_eq!(
+        spoken(&example.messages),
+        [("system", "s"), ("user", "ab"), ("assistant", "-"), ("tool", "r"), ("assistant", "c")]
+    );
+    let weights: Vec<_> = example.messages.iter().map(|message| message.weight).collect();
+    assert_eq!(weights, [None, Some(0.0), None, None, Some(0.0)]);
+    assert_eq!(example.messages[3].tool_call_id.as_deref(), Some("1"));
+}
+
+#[test]
+fn what_does_not_fit_is_told() {
+    let cases = [
+        (json!({"messages": [{"role": "user", "content": "a"}]}), "expected a turn of the assistant"),
+        (json!({"messages": [{"role": "narrator", "content": "a"}]}), "found `narrator`"),
+        (json!({"messages": [{"speaker": "x", "text": "a"}]}), "--map role=...,content=..."),
+        (json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "type `image_url`"),
+        (json!({"messages": "hello"}), "found text"),
+        (json!({"prompt": "a", "completion": ["b", "c"]}), "COLUMN[]"),
+        (json!({"messages": [{"role": "assistant", "content": "a", "weight": -1}]}), "from 0 up"),
+    ];
+    for (value, expected) in cases {
+        let misfit = convert(value).unwrap_err();
+        assert!(misfit.detail.contains(expected), "{} lacks {expected}", misfit.detail);
+    }
+}
+
+#[test]
+fn prompt_and_completion_with_and_without_system() {
+    let plain = convert(json!({"prompt": "a", "completion": "b"})).unwrap();
+    assert_eq!((plain.kind, spoken(&plain.messages)), (Kind::Completion, vec![("user", "a"), ("assistant", "b")]));
+    let chat = convert(json!({"prompt": "a", "completion": "b", "system": "s"})).unwrap();
+    assert_eq!((chat.kind, chat.messages.len()), (Kind::Chat, 3));
+    let turns = convert(
+        json!({"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]}),
+    );
+    assert_eq!(turns.unwrap().kind, Kind::Chat);
+    assert_eq!(convert(json!({"prompt": "", "completion": "b"})).unwrap_err().code, Code::Empty);
+}
+
+#[test]
+fn preference_as_texts_turns_and_common_beginning() {
+    let texts = convert(json!({"prompt": "q", "chosen": "a", "rejected": "b"})).unwrap();
+    let sharegpt = convert(json!({"conversations": [{"from": "human", "value": "q"}],
+        "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}))
+    .unwrap();
+    let turns = |answer| json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}]);
+    let implicit = convert(json!({"chosen": turns("a"), "rejected": turns("b")})).unwrap();
+    assert_eq!(texts, sharegpt);
+    assert_eq!(texts, implicit);
+    assert!(convert(json!({"prompt": "q", "chosen": "a", "rejected": "a"})).is_err());
+    assert!(convert(json!({"chosen": "a", "rejected": "b"})).unwrap_err().missing);
+}
+
+#[test]
+fn advice_names_the_mapping() {
+    let cases = [
+        (json!({"question": "q", "answer": "a"}), "prompt-completion, by --map prompt=question,completion=answer"),
+        (json!({"QUESTION": "q", "LONG": "x", "final_decision": "yes"}), "prompt=QUESTION,completion=final_decision"),
+        (json!({"dialog": [{"role": "user", "content": "a"}]}), "messages, by --map messages=dialog"),
+        (json!({"turns": [{"speaker": "a", "text": "b"}]}), "messages=turns,role=speaker,content=text"),
+        (json!({"data": [{"q": "a"}], "version": "1"}), "--records 'data[]'"),
+        (
+            json!({"question": "q", "preferred": "a", "dispreferred": "b"}),
+            "prompt=question,chosen=preferred,rejected=dispreferred",
+        ),
+        (json!({"story": "s"}), "text, by --map text=story"),
+        (json!({"foo": "s", "bar": "t"}), "prompt=foo,completion=bar"),
+    ];
+    for (value, expected) in cases {
+        let advice = advise(&record(value));
+        assert!(advice.contains(expected), "{advice} lacks {expected}");
+    }
+}

@@ -1,0 +1,77 @@
+//! Tools and tool calls, brought to the form that chat templates expect: a list of
+//! `{"type": "function", "function": {...}}`, arguments as an object.
+
+use serde_json::{Map, Value, json};
+
+use crate::records::kind_of;
+
+/// The tools of an example, as JSON text; `None` where the list is empty.
+pub(super) fn list(value: Value) -> Result<Option<String>, String> {
+    let Some(tools) = elements("tools", value)? else { return Ok(None) };
+    let wrapped: Result<Vec<Value>, String> = tools
+        .into_iter()
+        .map(|tool| match tool {
+            Value::Object(tool) if tool.contains_key("function") => Ok(Value::Object(tool)),
+            Value::Object(tool) if tool.contains_key("name") => Ok(json!({"type": "function", "function": tool})),
+            other => Err(format!("`tools`: expected a tool with a name, found {}", kind_of(&other))),
+        })
+        .collect();
+    Ok(Some(Value::Array(wrapped?).to_string()))
+}
+
+/// The calls of a turn, as JSON text; `None` where the list is empty.
+pub(super) fn calls(value: Value) -> Result<Option<String>, String> {
+    let Some(calls) = elements("tool_calls", value)? else { return Ok(None) };
+    let calls: Result<Vec<Value>, String> = calls.into_iter().map(call).collect();
+    Ok(Some(Value::Array(calls?).to_string()))
+}
+
+fn call(call: Value) -> Result<Value, String> {
+    let Value::Object(mut call) = call else {
+        return Err(format!("expected a call with name and arguments, found {}", kind_of(&call)));
+    };
+    let function = match call.get_mut("function").map(Value::take) {
+        Some(Value::Object(function)) => function,
+        None if call.contains_key("name") => std::mem::take(&mut call),
+        _ => return Err("expected a call with the function's name and arguments, found neither".into()),
+    };
+    let mut whole = Map::new();
+    if let Some(id) = call.get("id").filter(|id| !id.is_null()) {
+        whole.insert("id".into(), id.clone());
+    }
+    whole.insert("type".into(), "function".into());
+    whole.insert("function".into(), Value::Object(with_object_arguments(function)));
+    Ok(Value::Object(whole))
+}
+
+/// Arguments are often JSON inside of text: templates would then quote them twice.
+fn with_object_arguments(mut function: Map<String, Value>) -> Map<String, Value> {
+    if let Some(arguments) = function.get_mut("arguments")
+        && let Value::String(text) = arguments
+        && let Ok(parsed @ Value::Object(_)) = serde_json::from_str(text)
+    {
+        *arguments = parsed;
+    }
+    function
+}
+
+/// A list, one object, or either as JSON text.
+fn elements(what: &str, value: Value) -> Result<Option<Vec<Value>>, String> {
+    let list = match value {
+        Value::Null => return Ok(None),
+        Value::Array(list) => list,
+        Value::Object(_) => vec![value],
+        Value::String(text) if text.trim().is_empty() => return Ok(None),
+        Value::String(text) => {
+            let short = || text.chars().take(60).collect::<String>();
+            let parsed = serde_json::from_str(&text)
+                .map_err(|error| format!("`{what}`: expected JSON, found {}: {error}", short()))?;
+            return match parsed {
+                Value::String(_) => Err(format!("`{what}`: expected a list, found {}", short())),
+                parsed => elements(what, parsed),
+            };
+        }
+        other => return Err(format!("`{what}`: expected a list, found {}", kind_of(&other))),
+    };
+    Ok((!list.is_empty()).then_some(list))
+}

@@ -1,0 +1,414 @@
+//! Output layer and cross-entropy in one: the logits exist for a chunk of rows at a time, and both gradients are computed
+//! in the forward pass, while the chunk's logits are at hand.
+
+use crate::{
+    matmul::{Matrix, multiply_add, multiply_into},
+    numeric::{exp, tanh},
+    parallel::{CHUNK, for_each_chunk},
+    simd::{Kernel, LANES, dispatch, sum_lanes},
+    tensors::{floats, fused, storage, tensor},
+};
+use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// What is applied to the logits before the softmax.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CrossEntropyOptions {
+    /// Gemma's cap: `cap · tanh(logits / cap)`, after the scale.
+    pub logit_softcap: Option<f32>,
+    /// The logits are multiplied by this.
+    pub logit_scale: f32,
+}
+
+impl Default for CrossEntropyOptions {
+    fn default() -> Self {
+        Self { logit_softcap: None, logit_scale: 1.0 }
+    }
+}
+
+/// Negative log-likelihoods in nats.
+#[derive(Debug)]
+pub struct CrossEntropy {
+    /// Their sum: a differentiable scalar. The backward pass can run through it once.
+    pub loss_sum: Tensor,
+    /// One for each position with a target, in order.
+    pub losses: Vec<f32>,
+    /// Whether the largest logit (the first of equals) is the target's, for the same positions.
+    pub correct: Vec<bool>,
+}
+
+/// Cross-entropy of `hidden` `[N, C]` through the output weight `[V, C]` against `targets`: what each position predicts,
+/// already shifted, −100 (or any negative number) for none. Rows without a target cost nothing.
+///
+/// # Errors
+/// Where the shapes do not fit or a target is not below `V`.
+pub fn cross_entropy(
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &[i32],
+    options: &CrossEntropyOptions,
+) -> Result<CrossEntropy> {
+    let ((n, columns), (vocabulary, weight_columns)) = (hidden.dims2()?, weight.dims2()?);
+    if columns != weight_columns || targets.len() != n {
+        bail!(
+            "cross_entropy: expected a weight of shape [V, {columns}] and {n} targets, found {:?} and {}",
+            weight.dims(),
+            targets.len()
+        );
+    }
+    if let Some(target) = targets.iter().find(|&&target| target >= 0 && target as usize >= vocabulary) {
+        bail!("cross_entropy: expected targets below the vocabulary's size {vocabulary}, found {target}");
+    }
+    let targets: Vec<Target> =
+        (0..n).filter(|&row| targets[row] >= 0).map(|row| Target { row, token: targets[row] as usize }).collect();
+    if !fused(&[hidden, weight]) {
+        return portable(hidden, weight, &targets, options);
+    }
+    let outcome = Arc::new(OnceLock::new());
+    let op = Op {
+        targets,
+        options: *options,
+        wanted: Wanted { hidden: hidden.track_op(), weight: weight.track_op() },
+        outcome: outcome.clone(),
+        gradients: Mutex::new(None),
+    };
+    let loss_sum = hidden.contiguous()?.apply_op2(&weight.contiguous()?, op)?;
+    let (losses, correct) = outcome.get().cloned().expect("the forward pass has just run");
+    Ok(CrossEntropy { loss_sum, losses, correct })
+}
+
+#[derive(Clone, Copy)]
+struct Target {
+    row: usize,
+    token: usize,
+}
+
+fn portable(
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &[Target],
+    options: &CrossEntropyOptions,
+) -> Result<CrossEntropy> {
+    let device = hidden.device();
+    if targets.is_empty() {
+        let loss_sum = (hidden.narrow(0, 0, 0)?.sum_all()? + weight.narrow(0, 0, 0)?.sum_all()?)?;
+        return Ok(CrossEntropy { loss_sum, losses: vec![], correct: vec![] });
+    }
+    let rows = Tensor::from_iter(targets.iter().map(|target| target.row as u32), device)?;
+    let tokens = Tensor::from_iter(targets.iter().map(|target| target.token as u32), device)?;
+    let mut logits = (hidden.index_select(&rows, 0)?.matmul(&weight.t()?)? * f64::from(options.logit_scale))?;
+    if let Some(cap) = options.logit_softcap {
+        logits = ((logits / f64::from(cap))?.tanh()? * f64::from(cap))?;
+    }
+    let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
+    let log_sum = shifted.exp()?.sum(D::Minus1)?.log()?;
+    let losses = (log_sum - shifted.gather(&tokens.unsqueeze(1)?, 1)?.squeeze(1)?)?;
+    let best = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
+    Ok(CrossEntropy {
+        loss_sum: losses.sum_all()?,
+        losses: losses.to_dtype(DType::F32)?.to_vec1()?,
+        correct: best.iter().zip(targets).map(|(&best, target)| best as usize == target.token).collect(),
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Wanted {
+    hidden: bool,
+    weight: bool,
+}
+
+struct Gradients {
+    hidden: Option<Vec<f32>>,
+    weight: Option<Vec<f32>>,
+}
+
+struct Op {
+    targets: Vec<Target>,
+    options: CrossEntropyOptions,
+    wanted: Wanted,
+    outcome: Arc<OnceLock<(Vec<f32>, Vec<bool>)>>,
+    gradients: Mutex<Option<Gradients>>,
+}
+
+/// Rows whose logits exist at a time: 8 MiB of them, which a cache holds, but enough rows that the products stay efficient:
+/// each chunk reads the whole weight, and writes its gradient where that is wanted.
+fn rows_at_a_time(vocabulary: usize) -> usize {
+    ((2 << 20) / vocabulary.max(1)).clamp(192, 1024) / 32 * 32
+}
+
+impl CustomOp2 for Op {
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn cpu_fwd(
+        &self,
+        hidden: &CpuStorage,
+        lh: &Layout,
+        weight: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (hidden, weight) = (floats(hidden, lh)?, floats(weight, lw)?);
+        let (vocabulary, columns) = (lw.dims()[0], lw.dims()[1]);
+        let weight_matrix = Matrix::new(weight, vocabulary, columns);
+        let mut grad_hidden = self.wanted.hidden.then(|| vec![0.0; hidden.len()]);
+        let mut grad_weight = self.wanted.weight.then(|| vec![0.0; weight.len()]);
+        let (mut losses, mut correct) = (Vec::new(), Vec::new());
+
+        let at_a_time = rows_at_a_time(vocabulary).min(self.targets.len());
+        let mut logits = vec![0.0; at_a_time * vocabulary];
+        let mut rows = vec![0.0; at_a_time * columns];
+        for targets in self.targets.chunks(at_a_time.max(1)) {
+            let count = targets.len();
+            let (logits, rows) = (&mut logits[..count * vocabulary], &mut rows[..count * columns]);
+            for (row, target) in rows.chunks_exact_mut(columns).zip(targets) {
+                row.copy_from_slice(&hidden[target.row * columns..][..columns]);
+            }
+            let rows_matrix = Matrix::new(rows, count, columns);
+            multiply_into(logits, rows_matrix, weight_matrix.transposed(), self.options.logit_scale);
+            for (loss, is_correct) in self.softmax(logits, targets, vocabulary) {
+                losses.push(loss);
+                correct.push(is_correct);
+            }
+            let logits = Matrix::new(logits, count, vocabulary);
+            if let Some(grad_weight) = &mut grad_weight {
+                multiply_add(grad_weight, 1.0, logits.transposed(), rows_matrix, 1.0);
+            }
+            if let Some(grad_hidden) = &mut grad_hidden {
+                multiply_into(rows, logits, weight_matrix, 1.0);
+                for (row, target) in rows.chunks_exact(columns).zip(targets) {
+                    grad_hidden[target.row * columns..][..columns].copy_from_slice(row);
+                }
+            }
+        }
+        let loss_sum = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() as f32;
+        self.outcome.get_or_init(|| (losses, correct));
+        *self.gradients.lock().expect("no thread panics while it holds the gradients") =
+            Some(Gradients { hidden: grad_hidden, weight: grad_weight });
+        Ok(storage(vec![loss_sum], ()))
+    }
+
+    fn bwd(
+        &self,
+        hidden: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradients = self.gradients.lock().expect("no thread panics while it holds the gradients").take();
+        let Some(gradients) = gradients else {
+            bail!("cross_entropy: the backward pass can run once; compute the loss again for another")
+        };
+        let scale = grad.to_scalar::<f32>()?;
+        let scaled = |values: Option<Vec<f32>>, like: &Tensor| {
+            let scaled = values.map(|mut values| {
+                for_each_chunk(&mut values, CHUNK, |_, part| dispatch(Scale { values: part, scale }));
+                tensor(values, like)
+            });
+            scaled.transpose()
+        };
+        Ok((scaled(gradients.hidden, hidden)?, scaled(gradients.weight, weight)?))
+    }
+}
+
+impl Op {
+    /// Turns each row of logits into its gradient where one is wanted; returns each row's loss and whether it is correct.
+    fn softmax(&self, logits: &mut [f32], targets: &[Target], vocabulary: usize) -> Vec<(f32, bool)> {
+        let gradient = self.wanted.hidden || self.wanted.weight;
+        logits
+            .par_chunks_mut(vocabulary)
+            .zip(targets)
+            .map(|(row, target)| dispatch(Softmax { row, target: target.token, options: self.options, gradient }))
+            .collect()
+    }
+}
+
+struct Scale<'a> {
+    values: &'a mut [f32],
+    scale: f32,
+}
+
+impl Kernel for Scale<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        self.values.iter_mut().for_each(|value| *value *= self.scale);
+    }
+}
+
+struct Softmax<'a> {
+    row: &'a mut [f32],
+    target: usize,
+    options: CrossEntropyOptions,
+    gradient: bool,
+}
+
+impl Kernel for Softmax<'_> {
+    type Output = (f32, bool);
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> (f32, bool) {
+        let row = self.row;
+        if let Some(cap) = self.options.logit_softcap {
+            for logit in row.iter_mut() {
+                *logit = cap * tanh::<FMA>(*logit / cap);
+            }
+        }
+        let largest = maximum(row);
+        let target = row[self.target];
+        let correct = target == largest && row[..self.target].iter().all(|&logit| logit < largest);
+        // With a cap the slope needs the logits again.
+        let total = match self.options.logit_softcap {
+            None => exponentials::<FMA, true>(row, largest),
+            Some(_) => exponentials::<FMA, false>(row, largest),
+        };
+        let loss = f64::from(largest) - f64::from(target) + total.ln();
+        if self.gradient {
+            let (inverse, scale) = ((1.0 / total) as f32, self.options.logit_scale);
+            match self.options.logit_softcap {
+                None => {
+                    let scale_of_all = inverse * scale;
+                    for power in row.iter_mut() {
+                        *power *= scale_of_all;
+                    }
+                    // 1 − p from the other logits' view: exact to rounding also where p is close to 1.
+                    row[self.target] -= scale;
+                }
+                Some(cap) => {
+                    let slope = |z: f32| scale * (1.0 - (z / cap) * (z / cap));
+                    for z in row.iter_mut() {
+                        *z = exp::<FMA>(*z - largest) * inverse * slope(*z);
+                    }
+                    row[self.target] -= slope(target);
+                }
+            }
+        }
+        (loss as f32, correct)
+    }
+}
+
+#[inline(always)]
+fn maximum(row: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let mut largest = f32::NEG_INFINITY;
+    for &value in chunks.remainder() {
+        largest = if value > largest { value } else { largest };
+    }
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
+        }
+    }
+    lanes.iter().fold(largest, |largest, &value| if value > largest { value } else { largest })
+}
+
+/// The sum of the exponentials, in blocks that are added in `f64` because a vocabulary is long. `STORE` leaves the
+/// exponentials in the row.
+#[inline(always)]
+fn exponentials<const FMA: bool, const STORE: bool>(row: &mut [f32], largest: f32) -> f64 {
+    const BLOCK: usize = 32 * LANES;
+    let mut total = 0.0f64;
+    for block in row.chunks_mut(BLOCK) {
+        let mut lanes = [0.0f32; LANES];
+        let mut chunks = block.chunks_exact_mut(LANES);
+        for chunk in &mut chunks {
+            for lane in 0..LANES {
+                let power = exp::<FMA>(chunk[lane] - largest);
+                lanes[lane] += power;
+                if STORE {
+                    chunk[lane] = power;
+                }
+            }
+        }
+        for (lane, value) in chunks.into_remainder().iter_mut().enumerate() {
+            let power = exp::<FMA>(*value - largest);
+            lanes[lane] += power;
+            if STORE {
+                *value = power;
+            }
+        }
+        total += f64::from(sum_lanes(lanes));
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Check, close, random, with_threads};
+    use candle_core::{Device, Var};
+
+    fn targets(n: usize, vocabulary: usize) -> Vec<i32> {
+        (0..n as i32).map(|i| if i % 3 == 1 { -100 } else { i * 31 % vocabulary as i32 }).collect()
+    }
+
+    #[test]
+    fn agrees_with_the_plain_formula() {
+        let capped = CrossEntropyOptions { logit_softcap: Some(3.0), logit_scale: 0.7 };
+        for options in [CrossEntropyOptions::default(), capped] {
+            for (n, columns, vocabulary) in [(1, 4, 5), (40, 16, 33), (150, 32, 9000), (2100, 8, 70)] {
+                let targets = targets(n, vocabulary);
+                let rows: Vec<Target> = (0..n)
+                    .filter(|&row| targets[row] >= 0)
+                    .map(|row| Target { row, token: targets[row] as usize })
+                    .collect();
+                let inputs = [random(&[n, columns], 1), random(&[vocabulary, columns], 2)];
+                Check::new(|t| Ok(cross_entropy(&t[0], &t[1], &targets, &options)?.loss_sum))
+                    .with_plain(|t| Ok(portable(&t[0], &t[1], &rows, &options)?.loss_sum))
+                    .run(&inputs);
+                let found = cross_entropy(&inputs[0], &inputs[1], &targets, &options).unwrap();
+                let plain = portable(&inputs[0], &inputs[1], &rows, &options).unwrap();
+                assert_eq!(found.correct, plain.correct);
+                let as_tensor = |losses: &[f32]| Tensor::new(losses, &Device::Cpu).unwrap();
+                close(&as_tensor(&found.losses), &as_tensor(&plain.losses), 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn no_target_is_no_loss() {
+        for dtype in [DType::F32, DType::F64] {
+            let hidden = Var::from_tensor(&random(&[3, 4], 1).to_dtype(dtype).unwrap()).unwrap();
+            let weight = random(&[5, 4], 2).to_dtype(dtype).unwrap();
+            let result = cross_entropy(&hidden, &weight, &[-100; 3], &CrossEntropyOptions::default()).unwrap();
+            assert!(result.losses.is_empty() && result.correct.is_empty());
+            let gradients = result.loss_sum.backward().unwrap();
+            close(gradients.get(&hidden).unwrap(), &hidden.zeros_like().unwrap(), 0.0);
+        }
+    }
+
+    #[test]
+    fn certain_predictions_and_huge_logits_stay_finite() {
+        let hidden = Tensor::new(&[[1e4f32], [-1e4]], &Device::Cpu).unwrap();
+        let weight = Tensor::new(&[[1.0f32], [-1.0], [0.0]], &Device::Cpu).unwrap();
+        let result = cross_entropy(&hidden, &weight, &[0, 0], &CrossEntropyOptions::default()).unwrap();
+        assert_eq!((result.losses, result.correct), (vec![0.0, 2e4], vec![true, false]));
+    }
+
+    #[test]
+    fn a_target_outside_the_vocabulary_is_named_and_a_second_backward_refused() {
+        let (hidden, weight) = (Var::from_tensor(&random(&[2, 3], 1)).unwrap(), random(&[4, 3], 2));
+        let message =
+            cross_entropy(&hidden, &weight, &[0, 4], &CrossEntropyOptions::default()).unwrap_err().to_string();
+        assert!(message.contains("size 4, found 4"), "{message}");
+        let loss = cross_entropy(&hidden, &weight, &[0, 3], &CrossEntropyOptions::default()).unwrap().loss_sum;
+        loss.backward().unwrap();
+        assert!(loss.backward().is_err());
+    }
+
+    #[test]
+    fn losses_do_not_depend_on_threads() {
+        let (hidden, weight) = (random(&[90, 24], 1), random(&[700, 24], 2));
+        let [one, two] = [1, 2].map(|threads| {
+            with_threads(threads, || {
+                cross_entropy(&hidden, &weight, &targets(90, 700), &CrossEntropyOptions::default())
+            })
+            .unwrap()
+            .losses
+        });
+        assert_eq!(one, two);
+    }
+}

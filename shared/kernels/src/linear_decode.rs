@@ -1,0 +1,223 @@
+//! Linear layer for decoding: few rows, no gradient, and a row's result does not depend, to the bit, on the other rows.
+//!
+//! A general product picks another order of summation for another number of rows; here each element's order is fixed.
+
+use crate::{
+    WeightLayout,
+    linear::{add_bias, check},
+    parallel::{CHUNK, build},
+    product::Product,
+    simd::{Kernel, LANES, dispatch, dot, mul_add, sum_lanes},
+    tensors::{Floats, fused},
+};
+use candle_core::{Result, Tensor};
+
+/// [`crate::linear`] without a gradient, for decoding: a row's result does not depend, to the bit, on the other rows.
+///
+/// # Errors
+/// Where the shapes do not fit.
+pub fn linear_rows_independent(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    layout: WeightLayout,
+) -> Result<Tensor> {
+    check(x, weight, bias, layout)?;
+    if !fused(&[x, weight]) {
+        return Ok(layout.portable(x, weight, bias)?.detach());
+    }
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    let (rows, (inputs, outputs)) = (x.dim(0)?, layout.dims(&weight)?);
+    let (xs, ws) = (Floats::of(&x)?, Floats::of(&weight)?);
+    let (xs, ws) = (&xs[..], &ws[..]);
+    // Each task owns some outputs of all rows, so that the weight is read once.
+    let block = (CHUNK / inputs.max(1)).clamp(LANES, 256) / LANES * LANES;
+    let by_block = build(rows * outputs, rows * block, |index, y| {
+        let (first, count) = (index * block, y.len() / rows);
+        match layout {
+            WeightLayout::OutputByInput => {
+                dispatch(Dots { x: xs, weight: &ws[first * inputs..][..count * inputs], y, inputs });
+            }
+            WeightLayout::InputByOutput => columns(xs, ws, y, first, inputs, outputs),
+        }
+    });
+    let mut y = vec![0.0; rows * outputs];
+    for (index, part) in by_block.chunks((rows * block).max(1)).enumerate() {
+        let count = part.len() / rows;
+        for (row, values) in part.chunks_exact(count).enumerate() {
+            y[row * outputs + index * block..][..count].copy_from_slice(values);
+        }
+    }
+    if let Some(bias) = bias {
+        add_bias(&mut y, &Floats::of(&bias.contiguous()?)?);
+    }
+    Tensor::from_vec(y, (rows, outputs), x.device())
+}
+
+/// The outputs from `first` on, `y` `[rows, count]`, with a weight `[inputs, outputs]`.
+fn columns(x: &[f32], weight: &[f32], y: &mut [f32], first: usize, inputs: usize, outputs: usize) {
+    let rows = x.len() / inputs.max(1);
+    let count = y.len() / rows;
+    let product = |b: &[f32], b_stride, c: &mut [f32], n| {
+        Product { a: x, a_strides: (inputs, 1), b, b_stride, c, m: rows, n, k: inputs, add: false }.compute();
+    };
+    if count.is_multiple_of(LANES) {
+        return product(&weight[first..], outputs, y, count);
+    }
+    // The last block is no whole number of vectors: copied, padded with zeros.
+    let padded = count.next_multiple_of(LANES);
+    let (mut b, mut c) = (vec![0.0; inputs * padded], vec![0.0; rows * padded]);
+    for (copy, row) in b.chunks_exact_mut(padded).zip(weight.chunks_exact(outputs)) {
+        copy[..count].copy_from_slice(&row[first..]);
+    }
+    product(&b, padded, &mut c, padded);
+    for (y, c) in y.chunks_exact_mut(count).zip(c.chunks_exact(padded)) {
+        y.copy_from_slice(&c[..count]);
+    }
+}
+
+/// Each output is the scalar product of a row of `x` and a row of the weight; `y` is `[rows, outputs of this block]`.
+/// Sums run by lanes, then over the lanes, then over the tail, as [`dot`] does, for any strip.
+struct Dots<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    y: &'a mut [f32],
+    inputs: usize,
+}
+
+/// Rows of the weight that are read side by side; they stay in the nearest cache while the rows of `x` pass by.
+const STRIP: usize = 4;
+
+/// Rows of `x` that pass by together.
+const TOGETHER: usize = 4;
+
+impl Kernel for Dots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let (inputs, count) = (self.inputs, self.weight.len() / self.inputs);
+        for (block, weight) in self.weight.chunks(STRIP * inputs).enumerate() {
+            for (group, x) in self.x.chunks(TOGETHER * inputs).enumerate() {
+                let y = &mut self.y[group * TOGETHER * count + block * STRIP..];
+                if weight.len() < STRIP * inputs {
+                    for (row, x) in x.chunks_exact(inputs).enumerate() {
+                        for (y, weight) in y[row * count..].iter_mut().zip(weight.chunks_exact(inputs)) {
+                            *y = dot::<FMA>(x, weight);
+                        }
+                    }
+                } else if x.len() == TOGETHER * inputs {
+                    for (row, sums) in tile::<FMA>(x, weight, inputs).iter().enumerate() {
+                        y[row * count..][..STRIP].copy_from_slice(sums);
+                    }
+                } else {
+                    for (row, x) in x.chunks_exact(inputs).enumerate() {
+                        y[row * count..][..STRIP].copy_from_slice(&strip::<FMA>(x, weight));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sixteen scalar products at once: four rows of `x` by four of the weight.
+#[inline(always)]
+fn tile<const FMA: bool>(x: &[f32], weight: &[f32], inputs: usize) -> [[f32; STRIP]; TOGETHER] {
+    let rows: [&[f32]; STRIP] = std::array::from_fn(|w| &weight[w * inputs..][..inputs]);
+    let x: [&[f32]; TOGETHER] = std::array::from_fn(|r| &x[r * inputs..][..inputs]);
+    let whole = inputs - inputs % LANES;
+    // One array for each row of `x`: one for all would stay in memory.
+    let (mut s0, mut s1) = ([[0.0f32; LANES]; STRIP], [[0.0f32; LANES]; STRIP]);
+    let (mut s2, mut s3) = ([[0.0f32; LANES]; STRIP], [[0.0f32; LANES]; STRIP]);
+    for at in (0..whole).step_by(LANES) {
+        let b = rows.map(|row| lanes(row, at));
+        add_products::<FMA>(&mut s0, lanes(x[0], at), b);
+        add_products::<FMA>(&mut s1, lanes(x[1], at), b);
+        add_products::<FMA>(&mut s2, lanes(x[2], at), b);
+        add_products::<FMA>(&mut s3, lanes(x[3], at), b);
+    }
+    [
+        totals::<FMA>(s0, x[0], rows, whole),
+        totals::<FMA>(s1, x[1], rows, whole),
+        totals::<FMA>(s2, x[2], rows, whole),
+        totals::<FMA>(s3, x[3], rows, whole),
+    ]
+}
+
+/// Four scalar products at once. Whole arrays are loaded and kept: through slices or references the compiler leaves the
+/// sums in memory, ten times slower.
+#[inline(always)]
+fn strip<const FMA: bool>(x: &[f32], weight: &[f32]) -> [f32; STRIP] {
+    let rows: [&[f32]; STRIP] = std::array::from_fn(|w| &weight[w * x.len()..][..x.len()]);
+    let whole = x.len() - x.len() % LANES;
+    let mut sums = [[0.0f32; LANES]; STRIP];
+    for at in (0..whole).step_by(LANES) {
+        add_products::<FMA>(&mut sums, lanes(x, at), rows.map(|row| lanes(row, at)));
+    }
+    totals::<FMA>(sums, x, rows, whole)
+}
+
+#[inline(always)]
+fn add_products<const FMA: bool>(sums: &mut [[f32; LANES]; STRIP], a: [f32; LANES], b: [[f32; LANES]; STRIP]) {
+    for w in 0..STRIP {
+        for lane in 0..LANES {
+            sums[w][lane] = mul_add::<FMA>(a[lane], b[w][lane], sums[w][lane]);
+        }
+    }
+}
+
+/// The sums over the lanes, and the elements from `whole` on.
+#[inline(always)]
+fn totals<const FMA: bool>(
+    sums: [[f32; LANES]; STRIP],
+    x: &[f32],
+    rows: [&[f32]; STRIP],
+    whole: usize,
+) -> [f32; STRIP] {
+    std::array::from_fn(|w| {
+        let mut total = sum_lanes(sums[w]);
+        for (a, b) in x[whole..].iter().zip(&rows[w][whole..]) {
+            total = mul_add::<FMA>(*a, *b, total);
+        }
+        total
+    })
+}
+
+#[inline(always)]
+fn lanes(values: &[f32], at: usize) -> [f32; LANES] {
+    values[at..at + LANES].try_into().expect("a slice of that length")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{close, random, with_threads};
+
+    #[test]
+    fn a_row_alone_equals_the_row_among_others() {
+        for layout in [WeightLayout::OutputByInput, WeightLayout::InputByOutput] {
+            for (inputs, outputs) in [(1, 1), (64, 2000), (577, 1537), (1536, 33)] {
+                let shape = match layout {
+                    WeightLayout::OutputByInput => [outputs, inputs],
+                    WeightLayout::InputByOutput => [inputs, outputs],
+                };
+                let (x, weight, bias) = (random(&[19, inputs], 1), random(&shape, 2), random(&[outputs], 3));
+                let all = linear_rows_independent(&x, &weight, Some(&bias), layout).unwrap();
+                close(&all, &layout.portable(&x, &weight, Some(&bias)).unwrap(), 1e-5);
+                for (row, count) in [(0, 1), (18, 1), (3, 2), (5, 7)] {
+                    let some = x.narrow(0, row, count).unwrap();
+                    let some =
+                        with_threads(2, || linear_rows_independent(&some, &weight, Some(&bias), layout)).unwrap();
+                    let expected = all.narrow(0, row, count).unwrap();
+                    assert_eq!(some.to_vec2::<f32>().unwrap(), expected.to_vec2::<f32>().unwrap());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_rows() {
+        let y = linear_rows_independent(&random(&[0, 4], 1), &random(&[3, 4], 2), None, WeightLayout::OutputByInput);
+        assert_eq!(y.unwrap().dims(), [0, 3]);
+    }
+}

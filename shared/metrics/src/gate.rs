@@ -1,0 +1,217 @@
+//! Gates: conditions on metrics that make a run fail, such as `exact_match>=0.8` or `rougeL-baseline>=0.05@95%`.
+
+use serde::Serialize;
+
+use crate::bootstrap::Interval;
+use crate::registry::select;
+
+/// How a value is compared with a threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// `>=`
+    AtLeast,
+    /// `>`
+    Above,
+    /// `<=`
+    AtMost,
+    /// `<`
+    Below,
+}
+
+/// Rounding in a difference of two shares must not fail a gate that holds on paper.
+const ROUNDING: f64 = 1e-9;
+
+impl Comparison {
+    fn held(self, value: f64, threshold: f64) -> bool {
+        match self {
+            Self::AtLeast => value >= threshold - ROUNDING,
+            Self::Above => value > threshold + ROUNDING,
+            Self::AtMost => value <= threshold + ROUNDING,
+            Self::Below => value < threshold - ROUNDING,
+        }
+    }
+
+    /// True where a small value is what is wanted: the upper end of an interval is then the cautious one.
+    fn wants_small(self) -> bool {
+        matches!(self, Self::AtMost | Self::Below)
+    }
+}
+
+/// One condition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gate {
+    /// As it was written.
+    pub text: String,
+    /// The metric's name.
+    pub metric: String,
+    /// Whether tuned minus baseline is meant.
+    pub minus_baseline: bool,
+    /// How to compare.
+    pub comparison: Comparison,
+    /// With what, in the metric's scale.
+    pub threshold: f64,
+    /// With a confidence level, the cautious end of that interval counts instead of the value: 0.95 for `@95%`.
+    pub level: Option<f64>,
+}
+
+/// Why a gate could not be understood or judged.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum GateError {
+    /// No comparison in it.
+    #[error("gate `{0}` has no comparison: expected METRIC>=NUMBER, such as exact_match>=0.8")]
+    NoComparison(String),
+    /// The threshold is no number.
+    #[error("gate `{gate}`: `{found}` is not a number: expected METRIC>=NUMBER, such as exact_match>=0.8")]
+    NotANumber {
+        /// The whole gate.
+        gate: String,
+        /// What stood where the number belongs.
+        found: String,
+    },
+    /// The confidence level is none.
+    #[error(
+        "gate `{gate}`: `@{found}` is not a confidence level: expected a percentage between 50 and 100, such as @95%"
+    )]
+    NotALevel {
+        /// The whole gate.
+        gate: String,
+        /// What stood after `@`.
+        found: String,
+    },
+    /// The name stands for no metric or for several.
+    #[error("gate `{gate}`: unknown metric `{name}`")]
+    UnknownMetric {
+        /// The whole gate.
+        gate: String,
+        /// The name.
+        name: String,
+    },
+}
+
+/// What is known of one metric when its gates are judged.
+pub trait GateInput {
+    /// The value, or the difference to the baseline; none where there is no such value.
+    fn value(&self, metric: &str, minus_baseline: bool) -> Option<f64>;
+    /// Its interval at a level.
+    fn interval(&self, metric: &str, minus_baseline: bool, level: f64) -> Option<Interval>;
+}
+
+/// A gate's judgement.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GateOutcome {
+    /// The gate as it was written.
+    pub gate: String,
+    /// Whether it held. A gate without a value never holds.
+    pub held: bool,
+    /// What was compared.
+    pub value: Option<f64>,
+    /// With what.
+    pub threshold: f64,
+    /// How far from holding, 0 where it held.
+    pub missed_by: Option<f64>,
+}
+
+impl std::str::FromStr for Gate {
+    type Err = GateError;
+
+    fn from_str(text: &str) -> Result<Self, GateError> {
+        let gate = || text.to_owned();
+        let (at, length, comparison) = find_comparison(text).ok_or_else(|| GateError::NoComparison(gate()))?;
+        let (left, right) = (text[..at].trim(), text[at + length..].trim());
+        let (number, level) = match right.split_once('@') {
+            Some((number, level)) => (number.trim(), Some(parse_level(text, level.trim())?)),
+            None => (right, None),
+        };
+        let threshold = number
+            .parse::<f64>()
+            .ok()
+            .filter(|threshold| threshold.is_finite())
+            .ok_or_else(|| GateError::NotANumber { gate: gate(), found: number.to_owned() })?;
+        let (name, minus_baseline) = match left.strip_suffix("-baseline") {
+            Some(name) => (name.trim_end(), true),
+            None => (left, false),
+        };
+        let metric = match select(&[name]).as_deref() {
+            Ok([metric]) => metric.name().to_owned(),
+            _ => return Err(GateError::UnknownMetric { gate: gate(), name: name.to_owned() }),
+        };
+        Ok(Self { text: gate(), metric, minus_baseline, comparison, threshold, level })
+    }
+}
+
+/// Where the comparison stands, how long it is, and which it is.
+fn find_comparison(text: &str) -> Option<(usize, usize, Comparison)> {
+    let at = text.find(['<', '>'])?;
+    let equal = text[at + 1..].starts_with('=');
+    let comparison = match (&text[at..=at], equal) {
+        (">", true) => Comparison::AtLeast,
+        (">", false) => Comparison::Above,
+        (_, true) => Comparison::AtMost,
+        (_, false) => Comparison::Below,
+    };
+    Some((at, if equal { 2 } else { 1 }, comparison))
+}
+
+fn parse_level(gate: &str, text: &str) -> Result<f64, GateError> {
+    let percentage = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    percentage
+        .filter(|level| (50.0..100.0).contains(level))
+        .map(|level| level / 100.0)
+        .ok_or_else(|| GateError::NotALevel { gate: gate.to_owned(), found: text.to_owned() })
+}
+
+impl Gate {
+    /// Judges the gate.
+    pub fn judge(&self, input: &dyn GateInput) -> GateOutcome {
+        let value = match self.level {
+            None => input.value(&self.metric, self.minus_baseline),
+            Some(level) => input
+                .interval(&self.metric, self.minus_baseline, level)
+                .map(|interval| if self.comparison.wants_small() { interval.upper } else { interval.lower }),
+        };
+        let value = value.filter(|value| value.is_finite());
+        let held = value.is_some_and(|value| self.comparison.held(value, self.threshold));
+        let missed_by = value.map(|value| if held { 0.0 } else { (value - self.threshold).abs() });
+        GateOutcome { gate: self.text.clone(), held, value, threshold: self.threshold, missed_by }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed;
+    impl GateInput for Fixed {
+        fn value(&self, metric: &str, minus_baseline: bool) -> Option<f64> {
+            (metric == "exact_match").then_some(if minus_baseline { 0.85 - 0.8 } else { 0.85 })
+        }
+        fn interval(&self, _: &str, _: bool, _: f64) -> Option<Interval> {
+            Some(Interval { lower: 0.7, upper: 0.95 })
+        }
+    }
+
+    fn judge(text: &str) -> GateOutcome {
+        text.parse::<Gate>().expect("a gate").judge(&Fixed)
+    }
+
+    #[test]
+    fn gates_hold_and_miss() {
+        assert!(judge("exact_match>=0.85").held);
+        assert!(judge("exact_match-baseline>=0.05").held);
+        let missed = judge("exact_match >= 0.9");
+        assert!(!missed.held && (missed.missed_by.expect("a value") - 0.05).abs() < 1e-9);
+        assert!(!judge("exact_match>=0.8@95%").held);
+        assert!(judge("exact_match<0.96 @ 95%").held);
+        assert!(!judge("f1>=0").held, "a metric without a value never holds");
+    }
+
+    #[test]
+    fn malformed_gates_say_why() {
+        let error = |text: &str| text.parse::<Gate>().expect_err("not a gate").to_string();
+        assert!(error("exact_match").contains("no comparison"));
+        assert!(error("exact_match>=high").contains("`high` is not a number"));
+        assert!(error("exact_match=>0.8").contains("unknown metric `exact_match=`"));
+        assert!(error("exact>=0.8").contains("unknown metric `exact`"));
+        assert!(error("f1>=0.8@often").contains("confidence level"));
+    }
+}

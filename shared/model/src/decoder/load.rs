@@ -1,0 +1,133 @@
+//! Building a decoder: from a checkpoint, every tensor checked first, or from random numbers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{Decoder, Trainable};
+use crate::description::{Description, Initial, ParameterDescription};
+use crate::parts::{Embedding, Layer, Norm, Weight, WeightBook, frequencies};
+use crate::{ModelConfig, ModelError, TensorSource, random};
+
+impl Decoder {
+    /// Builds the decoder that `config` describes with the weights of `source`, converted to f32.
+    ///
+    /// # Errors
+    /// Every missing, surplus or wrongly shaped tensor, by name, before any is read; or what the source reports.
+    pub fn load(config: &ModelConfig, source: &dyn TensorSource, trainable: Trainable) -> Result<Self, ModelError> {
+        let description = config.description();
+        let parameters = description.parameters();
+        let strip = stored_without_prefix(description, &parameters, source);
+        let stored =
+            |name: &str| name.strip_prefix(if strip { description.base_prefix } else { "" }).unwrap_or(name).to_owned();
+        check(description, &parameters, source, &stored)?;
+        let weights = parameters
+            .into_iter()
+            .map(|parameter| {
+                let value = source.tensor(&stored(&parameter.name))?.to_dtype(DType::F32)?.contiguous()?;
+                weight(parameter, &value, trainable)
+            })
+            .collect::<Result<Vec<_>, ModelError>>()?;
+        Ok(Self::assemble(description, weights))
+    }
+
+    /// Builds the decoder that `config` describes with random weights, all trained: normal with the configuration's
+    /// deviation, zeros for biases, ones for norms. The same seed gives the same weights.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be made.
+    pub fn random(config: &ModelConfig, seed: u64) -> Result<Self, ModelError> {
+        let description = config.description();
+        let weights = description
+            .parameters()
+            .into_iter()
+            .map(|parameter| {
+                let count = parameter.shape.iter().product();
+                let values = match parameter.initial {
+                    Initial::Normal(deviation) => random::normal(seed, &parameter.name, count, deviation),
+                    Initial::Zeros => vec![0.0; count],
+                    Initial::Ones => vec![1.0; count],
+                };
+                let value = Tensor::from_vec(values, parameter.shape.as_slice(), &Device::Cpu)?;
+                weight(parameter, &value, Trainable::All)
+            })
+            .collect::<Result<Vec<_>, ModelError>>()?;
+        Ok(Self::assemble(description, weights))
+    }
+
+    fn assemble(description: &Description, weights: Vec<Weight>) -> Self {
+        let mut book = WeightBook::new(weights);
+        let styles: Vec<_> = description.rotary.iter().map(|rotary| rotary.style).collect();
+        let layers = description
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(index, layer)| Layer::build(index, layer, &styles, &mut book))
+            .collect();
+        let output = &description.output;
+        Self {
+            frequencies: Arc::new(description.rotary.iter().map(frequencies).collect()),
+            embedding: Embedding::build(&description.embedding, &mut book),
+            layers,
+            final_norm: Norm::build(&description.final_norm, &mut book),
+            output: (!output.tied).then(|| book.take(&format!("{}.weight", output.name))),
+            description: Arc::new(description.clone()),
+            adapter: None,
+        }
+    }
+}
+
+fn weight(parameter: ParameterDescription, value: &Tensor, trainable: Trainable) -> Result<Weight, ModelError> {
+    match trainable {
+        Trainable::All => Weight::trained(parameter.name, value, parameter.decay),
+        Trainable::Nothing => Ok(Weight::frozen(parameter.name, value.clone(), parameter.decay)),
+    }
+}
+
+/// Whether the checkpoint is of the bare base model, whose names lack the prefix.
+fn stored_without_prefix(
+    description: &Description,
+    parameters: &[ParameterDescription],
+    source: &dyn TensorSource,
+) -> bool {
+    let first = &parameters[0].name;
+    source.shape(first).is_none()
+        && first.strip_prefix(description.base_prefix).is_some_and(|name| source.shape(name).is_some())
+}
+
+fn check(
+    description: &Description,
+    parameters: &[ParameterDescription],
+    source: &dyn TensorSource,
+    stored: &dyn Fn(&str) -> String,
+) -> Result<(), ModelError> {
+    let wanted: BTreeSet<String> = parameters.iter().map(|parameter| stored(&parameter.name)).collect();
+    let output = format!("{}.weight", description.output.name);
+    let surplus: Vec<String> = source
+        .names()
+        .into_iter()
+        .filter(|name| {
+            let known = wanted.contains(name)
+                || (description.output.tied && *name == output)
+                || description.unread.iter().any(|ending| name.ends_with(ending));
+            !known
+        })
+        .collect();
+    let missing: Vec<String> = wanted.iter().filter(|name| source.shape(name).is_none()).cloned().collect();
+    if !missing.is_empty() {
+        return Err(ModelError::MissingTensors { count: missing.len(), names: missing });
+    }
+    if !surplus.is_empty() {
+        return Err(ModelError::SurplusTensors { count: surplus.len(), names: surplus });
+    }
+    for parameter in parameters {
+        let name = stored(&parameter.name);
+        if let Some(found) = source.shape(&name)
+            && found != parameter.shape
+        {
+            return Err(ModelError::Shape { name, expected: parameter.shape.clone(), found });
+        }
+    }
+    Ok(())
+}

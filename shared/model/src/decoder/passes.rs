@@ -1,0 +1,138 @@
+//! One pass over a batch: embedding, layers, final norm, logits, loss. The steps are public one by one, so that a
+//! trainer can recompute a layer instead of keeping what is inside it.
+
+use candle_core::Tensor;
+use kernels::{CrossEntropy, CrossEntropyOptions, Segments, WeightLayout};
+
+use super::Decoder;
+use crate::parts::{OverSegments, RotaryRows};
+use crate::{Batch, Mode, ModelError};
+
+/// What all layers of one pass share: rotary rows, segments, mode.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    pub(super) tables: Vec<RotaryRows>,
+    segments: Segments,
+    mode: Mode,
+}
+
+impl Decoder {
+    /// Checks a batch and prepares what its layers share.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary, a position beyond the learned ones, or lengths that do not fit.
+    pub fn begin(&self, batch: &Batch, mode: Mode) -> Result<Pass, ModelError> {
+        let learned = self.description.embedding.positions.is_some().then_some(self.description.context);
+        batch.check(self.description.vocabulary, learned)?;
+        Ok(Pass { tables: self.rotary_rows(&batch.position_ids)?, segments: batch.segments.clone(), mode })
+    }
+
+    pub(super) fn rotary_rows(&self, positions: &[u32]) -> Result<Vec<RotaryRows>, ModelError> {
+        let device = self.embedding.table.tensor().device();
+        self.frequencies.iter().map(|table| RotaryRows::new(table, positions, device)).collect()
+    }
+
+    /// The embedded tokens `[N, C]`.
+    ///
+    /// # Errors
+    /// Where the lookup fails.
+    pub fn embed(&self, batch: &Batch) -> Result<Tensor, ModelError> {
+        self.embedding.forward(&batch.input_ids, &batch.position_ids)
+    }
+
+    /// Number of layers.
+    pub fn layer_count(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Layer `index` applied to the stream `[N, C]`.
+    ///
+    /// # Errors
+    /// Where the arithmetic fails.
+    pub fn layer(&self, index: usize, x: &Tensor, pass: &Pass) -> Result<Tensor, ModelError> {
+        self.layers[index].forward(x, &pass.tables, &mut OverSegments(&pass.segments), pass.mode)
+    }
+
+    /// The final norm, `[N, C]`.
+    ///
+    /// # Errors
+    /// Where the arithmetic fails.
+    pub fn finish(&self, x: &Tensor) -> Result<Tensor, ModelError> {
+        self.final_norm.forward(x)
+    }
+
+    /// Hidden states after the final norm, `[N, C]`.
+    ///
+    /// # Errors
+    /// As [`Decoder::begin`], or where the arithmetic fails.
+    pub fn hidden_states(&self, batch: &Batch, mode: Mode) -> Result<Tensor, ModelError> {
+        let pass = self.begin(batch, mode)?;
+        let mut x = self.embed(batch)?;
+        for index in 0..self.layers.len() {
+            x = self.layer(index, &x, &pass)?;
+        }
+        self.finish(&x)
+    }
+
+    /// The output weight `[V, C]`: the token embedding where they are tied.
+    pub fn output_weight(&self) -> &Tensor {
+        self.output.as_ref().unwrap_or(&self.embedding.table).tensor()
+    }
+
+    /// How logits are scaled and capped.
+    pub fn cross_entropy_options(&self) -> CrossEntropyOptions {
+        CrossEntropyOptions {
+            logit_softcap: self.description.output.softcap,
+            logit_scale: self.description.output.scale,
+        }
+    }
+
+    /// Logits `[N, V]` of hidden states `[N, C]`. The loss does not need them: see [`Decoder::loss`].
+    ///
+    /// # Errors
+    /// Where the arithmetic fails.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
+        self.logits_of(hidden, Mode::Evaluate)
+    }
+
+    pub(super) fn logits_of(&self, hidden: &Tensor, mode: Mode) -> Result<Tensor, ModelError> {
+        let CrossEntropyOptions { logit_softcap, logit_scale } = self.cross_entropy_options();
+        let (weight, layout) = (self.output_weight(), WeightLayout::OutputByInput);
+        let mut logits = match mode {
+            Mode::Generate => kernels::linear_rows_independent(hidden, weight, None, layout)?,
+            Mode::Evaluate | Mode::Train { .. } => kernels::linear(hidden, weight, None, layout)?,
+        };
+        if logit_scale != 1.0 {
+            logits = (logits * f64::from(logit_scale))?;
+        }
+        if let Some(cap) = logit_softcap.map(f64::from) {
+            logits = ((logits / cap)?.tanh()? * cap)?;
+        }
+        Ok(logits)
+    }
+
+    /// Cross-entropy of a batch. `targets[i]` is what position `i` should predict, −100 where nothing is asked.
+    ///
+    /// # Errors
+    /// As [`Decoder::hidden_states`], or where a target is outside the vocabulary.
+    pub fn loss(&self, batch: &Batch, targets: &[i32], mode: Mode) -> Result<CrossEntropy, ModelError> {
+        let hidden = self.hidden_states(batch, mode)?;
+        Ok(kernels::cross_entropy(&hidden, self.output_weight(), targets, &self.cross_entropy_options())?)
+    }
+
+    /// The loss of each position as in [`Decoder::loss`], for looking at it alone: no gradient, and nothing is kept for
+    /// one, so that memory does not grow with the number of layers.
+    ///
+    /// # Errors
+    /// As [`Decoder::loss`].
+    pub fn score(&self, batch: &Batch, targets: &[i32]) -> Result<CrossEntropy, ModelError> {
+        let pass = self.begin(batch, Mode::Evaluate)?;
+        let mut x = self.embed(batch)?.detach();
+        for index in 0..self.layers.len() {
+            x = self.layer(index, &x, &pass)?.detach();
+        }
+        let hidden = self.finish(&x)?.detach();
+        let weight = self.output_weight().detach();
+        Ok(kernels::cross_entropy(&hidden, &weight, targets, &self.cross_entropy_options())?)
+    }
+}

@@ -1,0 +1,18 @@
+//! The parts of a decoder: one file each, forward only; gradients come from the kernels.
+
+mod attention;
+mod embedding;
+mod feed_forward;
+mod layer;
+mod linear;
+mod norm;
+mod rotary;
+mod weight;
+
+pub(crate) use attention::{Attend, OverSegments};
+pub(crate) use embedding::Embedding;
+pub(crate) use layer::Layer;
+pub(crate) use linear::{Linear, Lora};
+pub(crate) use norm::Norm;
+pub(crate) use rotary::{RotaryRows, frequencies};
+pub(crate) use weight::{Weight, WeightBook};

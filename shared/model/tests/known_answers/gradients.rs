@@ -1,0 +1,51 @@
+//! The first step of the golden training runs: loss and gradient norm of adapters and of all parameters.
+
+use candle_core::Var;
+use model::{Batch, Decoder, LoraConfig, Mode, Trainable};
+
+use crate::architectures::folders;
+use crate::support::{ids, json, open, shifted, tensors};
+
+/// Loss per trained token and the norm of all gradients, both rows in one batch.
+fn first_step(decoder: &Decoder, golden: &serde_json::Value) -> (f64, f64) {
+    let rows = golden["rows"].as_array().unwrap();
+    let sequences: Vec<Vec<u32>> = rows.iter().map(|row| ids(&row["input_ids"])).collect();
+    let targets: Vec<i32> = rows.iter().flat_map(|row| shifted(&row["labels"])).collect();
+    let batch = Batch::from_sequences(&sequences).unwrap();
+    let loss = decoder.loss(&batch, &targets, Mode::Train { dropout_seed: 1 }).unwrap();
+    let mean = (loss.loss_sum / loss.losses.len() as f64).unwrap();
+    let gradients = mean.backward().unwrap();
+    let square = |var: &Var| -> f64 {
+        let gradient = gradients.get(var).unwrap();
+        f64::from(gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap())
+    };
+    let norm = decoder.trainable().iter().map(|parameter| square(&parameter.var)).sum::<f64>().sqrt();
+    (f64::from(mean.to_scalar::<f32>().unwrap()), norm)
+}
+
+fn check(name: &str, (loss, norm): (f64, f64), expected: &serde_json::Value) {
+    let (golden_loss, golden_norm) = (expected["loss"].as_f64().unwrap(), expected["grad_norm"].as_f64().unwrap());
+    eprintln!(
+        "{name}: loss differs by {:.1e}, gradient norm by {:.1e} (relative)",
+        (loss / golden_loss - 1.0).abs(),
+        (norm / golden_norm - 1.0).abs()
+    );
+    assert!((loss / golden_loss - 1.0).abs() < 1e-5, "{name}: loss {loss} instead of {golden_loss}");
+    assert!((norm / golden_norm - 1.0).abs() < 1e-4, "{name}: gradient norm {norm} instead of {golden_norm}");
+}
+
+#[test]
+fn gradients_are_those_of_transformers_and_peft() {
+    for folder in folders() {
+        let name = folder.file_name().unwrap().to_string_lossy();
+        let golden = json(&folder.join("golden.json"));
+        let full = open(&folder, Trainable::All);
+        check(&format!("{name} full"), first_step(&full, &golden), &golden["full"]["trace"][0]);
+
+        let mut adapted = open(&folder, Trainable::Nothing);
+        let config = LoraConfig::from_json(&json(&folder.join("lora_init/adapter_config.json"))).unwrap();
+        adapted.load_lora(&config, &tensors(&folder.join("lora_init/adapter_model.safetensors"))).unwrap();
+        assert!(adapted.trainable().iter().all(|parameter| parameter.name.contains(".lora_")));
+        check(&format!("{name} LoRA"), first_step(&adapted, &golden), &golden["lora"]["trace"][0]);
+    }
+}

@@ -1,0 +1,163 @@
+//! A model folder in the Hugging Face layout, in and out.
+
+use std::path::Path;
+
+use artifact::files::{CONFIG, GENERATION_CONFIG, MODEL_WEIGHTS, TOKENIZER_FILES, read_json, to_json};
+use artifact::weights::Weights;
+use candle_core::{DType, Tensor};
+use model::{Decoder, ModelConfig, Trainable};
+use serde_json::{Map, Value};
+
+use crate::tensors::{StoredWeights, to_bytes};
+use crate::{ModelFile, PretrainedError, Result};
+
+/// A model read from a folder.
+#[derive(Debug, Clone)]
+pub struct Pretrained {
+    /// What the model is.
+    pub config: ModelConfig,
+    /// `config.json` as it was read: saved again with the model.
+    pub config_json: Value,
+    /// `generation_config.json`, where the folder has one.
+    pub generation_config: Option<Value>,
+    /// The model itself.
+    pub decoder: Decoder,
+}
+
+/// In which type weights are written. Arithmetic is in f32 in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SaveType {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// IEEE half.
+    F16,
+    /// bfloat16.
+    BF16,
+}
+
+impl SaveType {
+    /// The type that `config.json` says its weights are stored in; f32 where it does not say.
+    pub fn of_config(config_json: &Value) -> Self {
+        let named = ["dtype", "torch_dtype"].iter().find_map(|key| config_json.get(key)?.as_str());
+        match named.map(|name| name.trim_start_matches("torch.")) {
+            Some("float16") => Self::F16,
+            Some("bfloat16") => Self::BF16,
+            _ => Self::F32,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::BF16 => "bfloat16",
+        }
+    }
+
+    fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::BF16 => DType::BF16,
+        }
+    }
+}
+
+/// Reads a configuration: the `config.json` of a folder, or a file of any name.
+///
+/// # Errors
+/// Where there is none, where it is not JSON, or where it describes a model that is not supported.
+pub fn open_config(path: &Path) -> Result<(ModelConfig, Value)> {
+    let (folder, file) = if path.is_dir() { (path, path.join(CONFIG)) } else { (parent(path), path.to_path_buf()) };
+    if path.is_dir() && !file.is_file() {
+        return Err(PretrainedError::NotSuchAFolder {
+            folder: path.to_path_buf(),
+            file: CONFIG,
+            kind: "a model folder",
+            hint: "give a Hugging Face model folder: config.json beside model.safetensors".to_owned(),
+        });
+    }
+    let json: Value = read_json(&file)?;
+    let config = ModelConfig::from_json(&json).map_err(PretrainedError::model(folder))?;
+    Ok((config, json))
+}
+
+/// Reads a model folder: `config.json` and `model.safetensors`, or the shards of its index.
+///
+/// # Errors
+/// A missing or damaged file, an unsupported architecture, or tensors that do not fit the configuration.
+pub fn open_model(folder: &Path, trainable: Trainable) -> Result<Pretrained> {
+    if !folder.exists() {
+        return Err(artifact::ArtifactError::Missing {
+            path: folder.to_path_buf(),
+            hint: "give the path of a Hugging Face model folder".to_owned(),
+        }
+        .into());
+    }
+    let (config, config_json) = open_config(folder)?;
+    let weights = StoredWeights(Weights::open_model(folder)?);
+    let decoder = Decoder::load(&config, &weights, trainable).map_err(PretrainedError::model(folder))?;
+    let generation = folder.join(GENERATION_CONFIG);
+    let generation_config = if generation.is_file() { Some(read_json(&generation)?) } else { None };
+    Ok(Pretrained { config, config_json, generation_config, decoder })
+}
+
+/// The files of a whole model: `config.json`, `generation_config.json`, `model.safetensors`. `parameters` are the
+/// decoder's own or its merged ones.
+///
+/// # Errors
+/// Where a tensor cannot be converted.
+pub fn model_files(
+    parameters: Vec<(String, Tensor)>,
+    config_json: &Value,
+    generation_config: Option<&Value>,
+    save_type: SaveType,
+) -> Result<Vec<ModelFile>> {
+    let tensors = parameters
+        .into_iter()
+        .map(|(name, tensor)| to_bytes(name, &tensor, save_type.dtype()))
+        .collect::<Result<_, _>>()
+        .map_err(PretrainedError::model(Path::new(MODEL_WEIGHTS)))?;
+    let generation = generation_config.cloned().unwrap_or_else(|| generation_from(config_json));
+    Ok(vec![
+        ModelFile::bytes(CONFIG, to_json(&with_type(config_json, save_type))),
+        ModelFile::bytes(GENERATION_CONFIG, to_json(&generation)),
+        ModelFile::weights(MODEL_WEIGHTS, tensors),
+    ])
+}
+
+/// Copies of the tokenizer's files and chat template that `folder` has.
+pub fn tokenizer_files(folder: &Path) -> Vec<ModelFile> {
+    TOKENIZER_FILES
+        .iter()
+        .map(|name| (name, folder.join(name)))
+        .filter(|(_, path)| path.is_file())
+        .map(|(name, path)| ModelFile::copy(name, path))
+        .collect()
+}
+
+/// The configuration with the type that the weights are now stored in: transformers converts to what it says.
+fn with_type(config_json: &Value, save_type: SaveType) -> Value {
+    let mut json = config_json.clone();
+    if let Some(object) = json.as_object_mut() {
+        let keys: Vec<&str> = ["dtype", "torch_dtype"].into_iter().filter(|key| object.contains_key(*key)).collect();
+        for key in if keys.is_empty() { vec!["dtype"] } else { keys } {
+            object.insert(key.to_owned(), Value::String(save_type.name().to_owned()));
+        }
+    }
+    json
+}
+
+/// The token ids that generation needs, from the configuration.
+fn generation_from(config_json: &Value) -> Value {
+    let ids = ["bos_token_id", "eos_token_id", "pad_token_id"].into_iter().filter_map(|key| {
+        let id = config_json.get(key).filter(|id| !id.is_null())?;
+        Some((key.to_owned(), id.clone()))
+    });
+    Value::Object(ids.collect::<Map<_, _>>())
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

@@ -1,0 +1,56 @@
+//! Content hashes of models and adapters, for the manifests of the stages that read them. The names do not depend on
+//! where the folders lie.
+
+use std::path::{Path, PathBuf};
+
+use artifact::files::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, TOKENIZER_FILES};
+use artifact::weights::Weights;
+use artifact::{ArtifactError, FileRecord, hash_file};
+
+use crate::Result;
+
+/// The folder of a base model.
+///
+/// # Errors
+/// Where `given` is no folder: names on a hub are not looked up yet.
+pub fn model_folder(given: &str) -> Result<PathBuf> {
+    let folder = PathBuf::from(given);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let hint = "--model takes the path of a Hugging Face model folder; names on a hub are not looked up yet".to_owned();
+    Err(ArtifactError::Missing { path: folder, hint }.into())
+}
+
+/// Configuration, weights and tokenizer of a model folder.
+///
+/// # Errors
+/// Where a file is missing or cannot be read.
+pub fn model_records(folder: &Path) -> Result<Vec<FileRecord>> {
+    let mut records = vec![hash_file(&folder.join(CONFIG), format!("model/{CONFIG}"))?];
+    for path in Weights::open_model(folder)?.paths() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        records.push(hash_file(path, format!("model/{name}"))?);
+    }
+    records.extend(tokenizer_records(folder)?);
+    Ok(records)
+}
+
+/// Tokenizer files and chat template that `folder` has.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub fn tokenizer_records(folder: &Path) -> Result<Vec<FileRecord>> {
+    let there = TOKENIZER_FILES.iter().filter(|name| folder.join(name).is_file());
+    Ok(there.map(|name| hash_file(&folder.join(name), format!("tokenizer/{name}"))).collect::<artifact::Result<_>>()?)
+}
+
+/// Settings and weights of an adapter folder.
+///
+/// # Errors
+/// Where a file is missing or cannot be read.
+pub fn adapter_records(folder: &Path) -> Result<Vec<FileRecord>> {
+    let names = [ADAPTER_CONFIG, ADAPTER_WEIGHTS];
+    let records = names.map(|name| hash_file(&folder.join(name), format!("adapter/{name}")));
+    Ok(records.into_iter().collect::<artifact::Result<_>>()?)
+}

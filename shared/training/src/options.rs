@@ -1,0 +1,171 @@
+//! What a run is asked to do.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Schedule, ScheduleShape, TrainingError};
+
+/// How long to train.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Duration {
+    /// Each row this many times; a fraction ends inside an epoch.
+    Epochs(f64),
+    /// This many optimizer steps.
+    Steps(usize),
+}
+
+/// How long the learning rate rises from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Warmup {
+    /// A fraction of all steps, rounded up (as transformers' `warmup_ratio`).
+    Ratio(f64),
+    /// A number of steps.
+    Steps(usize),
+}
+
+/// When to stop because validation no longer improves.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EarlyStopping {
+    /// Validations in a row without a new best before the run ends.
+    pub patience: usize,
+}
+
+/// Everything about a run but its rows and its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// Epochs or steps.
+    pub duration: Duration,
+    /// Rows that go through the model together.
+    pub batch_size: usize,
+    /// Micro-batches whose gradients make one step.
+    pub gradient_accumulation: usize,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Shape of the learning rate over the run.
+    pub schedule: ScheduleShape,
+    /// Rise of the learning rate at the start.
+    pub warmup: Warmup,
+    /// Decoupled weight decay (Loshchilov & Hutter 2019); norms and biases are spared.
+    pub weight_decay: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Largest global gradient norm; 0 turns clipping off.
+    pub max_grad_norm: f64,
+    /// Steps between validations; the last step is always validated.
+    pub evaluate_every: usize,
+    /// Steps between checkpoints; the last step is always kept.
+    pub save_every: usize,
+    /// Early stopping on the validation loss.
+    pub early_stopping: Option<EarlyStopping>,
+    /// Fixes the order of rows and the masks of dropout.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            duration: Duration::Epochs(3.0),
+            batch_size: 8,
+            gradient_accumulation: 1,
+            learning_rate: 2e-4,
+            schedule: ScheduleShape::Cosine,
+            warmup: Warmup::Ratio(0.0),
+            weight_decay: 0.01,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            evaluate_every: usize::MAX,
+            save_every: usize::MAX,
+            early_stopping: None,
+            seed: 0,
+        }
+    }
+}
+
+impl Options {
+    /// Rows in one optimizer step.
+    pub fn rows_per_step(&self) -> usize {
+        self.batch_size * self.gradient_accumulation
+    }
+
+    /// Steps of the whole run over `rows` rows, at least 1.
+    pub fn total_steps(&self, rows: usize) -> usize {
+        match self.duration {
+            Duration::Steps(steps) => steps.max(1),
+            Duration::Epochs(epochs) => {
+                let per_epoch = rows.div_ceil(self.rows_per_step()).max(1);
+                ((epochs * per_epoch as f64).ceil() as usize).max(1)
+            }
+        }
+    }
+
+    /// The learning rate over a run of `total_steps`.
+    pub fn learning_rate_schedule(&self, total_steps: usize) -> Schedule {
+        let warmup_steps = match self.warmup {
+            Warmup::Ratio(ratio) => (ratio * total_steps as f64).ceil() as usize,
+            Warmup::Steps(steps) => steps,
+        };
+        Schedule { shape: self.schedule, peak: self.learning_rate, warmup_steps, total_steps }
+    }
+
+    /// Checks each value against its range.
+    ///
+    /// # Errors
+    /// [`TrainingError::Option`] naming the first value that is out of range.
+    pub fn check(&self) -> Result<(), TrainingError> {
+        let positive = |name, value: f64| range(name, value, value > 0.0 && value.is_finite(), "a number above 0");
+        let not_negative = |name, value: f64| range(name, value, value >= 0.0 && value.is_finite(), "0 or more");
+        let count = |name, value: usize| range(name, value as f64, value >= 1, "at least 1");
+        match self.duration {
+            Duration::Epochs(epochs) => positive("epochs", epochs)?,
+            Duration::Steps(steps) => count("max_steps", steps)?,
+        }
+        if let Warmup::Ratio(ratio) = self.warmup {
+            range("warmup_ratio", ratio, (0.0..=1.0).contains(&ratio), "between 0 and 1")?;
+        }
+        count("batch_size", self.batch_size)?;
+        count("gradient_accumulation", self.gradient_accumulation)?;
+        count("evaluate_every", self.evaluate_every)?;
+        count("save_every", self.save_every)?;
+        positive("learning_rate", self.learning_rate)?;
+        not_negative("weight_decay", self.weight_decay)?;
+        not_negative("max_grad_norm", self.max_grad_norm)?;
+        positive("epsilon", self.epsilon)?;
+        for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            range(name, beta, (0.0..1.0).contains(&beta), "from 0 to below 1")?;
+        }
+        Ok(())
+    }
+}
+
+fn range(name: &'static str, found: f64, holds: bool, expected: &'static str) -> Result<(), TrainingError> {
+    if holds { Ok(()) } else { Err(TrainingError::Option { name, found, expected }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_round_up_to_steps() {
+        let options = Options { batch_size: 2, gradient_accumulation: 2, ..Options::default() };
+        assert_eq!(options.total_steps(9), 9);
+        let half = Options { duration: Duration::Epochs(0.5), ..options };
+        assert_eq!(half.total_steps(9), 2);
+        assert_eq!(Options { duration: Duration::Steps(7), ..half }.total_steps(9), 7);
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        let options = Options { learning_rate: f64::NAN, ..Options::default() };
+        let message = options.check().unwrap_err().to_string();
+        assert!(message.contains("learning_rate") && message.contains("above 0"), "{message}");
+        assert!(Options::default().check().is_ok());
+    }
+}

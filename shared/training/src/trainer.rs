@@ -1,0 +1,297 @@
+//! The loop: a step's rows, their gradients, one update, and on to the next.
+
+use model::{Decoder, Mode, Parameter};
+
+use crate::batch::MicroBatch;
+use crate::clip::GradientNorm;
+use crate::gradients::Gradients;
+use crate::optimizer::AdamW;
+use crate::order::{RowOrder, counter_hash};
+use crate::{Observer, Options, Progress, Row, SavedState, Schedule, Snapshot, StepRecord, TrainingError, evaluate};
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps are done.
+    Finished,
+    /// Validation no longer improved.
+    StoppedEarly,
+    /// The observer asked to stop; a checkpoint was offered to it.
+    Interrupted,
+}
+
+/// Trains a model's trainable tensors in place.
+pub struct Trainer<'a> {
+    decoder: &'a Decoder,
+    parameters: Vec<Parameter>,
+    rows: &'a [Row],
+    /// Indices of the rows that have something to learn, in file order.
+    learnable: Vec<usize>,
+    validation: &'a [Row],
+    options: Options,
+    schedule: Schedule,
+    order: RowOrder,
+    optimizer: AdamW,
+    progress: Progress,
+}
+
+/// What the backward passes of one step leave behind.
+struct StepGradients {
+    gradients: Gradients,
+    loss: f64,
+    tokens: u64,
+    trained_tokens: u64,
+}
+
+impl<'a> Trainer<'a> {
+    /// Prepares a run over `rows`; `validation` may be empty.
+    ///
+    /// Rows without any trained token are left out of the steps: see [`Trainer::rows_without_targets`].
+    ///
+    /// # Errors
+    /// An option out of range, nothing to learn, or nothing trainable.
+    pub fn new(
+        decoder: &'a Decoder,
+        rows: &'a [Row],
+        validation: &'a [Row],
+        options: &Options,
+    ) -> Result<Self, TrainingError> {
+        options.check()?;
+        let learnable: Vec<usize> = (0..rows.len()).filter(|&index| rows[index].trained_tokens() > 0).collect();
+        if learnable.is_empty() {
+            return Err(TrainingError::NothingToLearn);
+        }
+        let parameters = decoder.trainable();
+        if parameters.is_empty() {
+            return Err(TrainingError::NothingTrainable);
+        }
+        let validation_is_empty = validation.iter().all(|row| row.trained_tokens() == 0);
+        if validation_is_empty && !validation.is_empty() {
+            return Err(TrainingError::NothingToValidate);
+        }
+        if validation_is_empty && options.early_stopping.is_some() {
+            return Err(TrainingError::EarlyStoppingWithoutValidation);
+        }
+        let total_steps = options.total_steps(learnable.len());
+        Ok(Self {
+            decoder,
+            rows,
+            validation,
+            schedule: options.learning_rate_schedule(total_steps),
+            order: RowOrder::new(learnable.len(), options.rows_per_step(), options.seed),
+            optimizer: AdamW::new(options, &parameters),
+            parameters,
+            learnable,
+            options: options.clone(),
+            progress: Progress::default(),
+        })
+    }
+
+    /// Continues where a saved state stood. The model's tensors must already be those of that state.
+    ///
+    /// # Errors
+    /// [`TrainingError::State`] where names or shapes differ from the model's.
+    pub fn restore(&mut self, saved: SavedState) -> Result<(), TrainingError> {
+        self.optimizer.restore(saved.moments)?;
+        self.progress = saved.progress;
+        Ok(())
+    }
+
+    /// Steps of the whole run.
+    pub fn total_steps(&self) -> usize {
+        self.schedule.total_steps
+    }
+
+    /// Steps that show every row once.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.order.steps_per_epoch()
+    }
+
+    /// Training rows given.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Rows in which no token is trained, hence left out.
+    pub fn rows_without_targets(&self) -> usize {
+        self.rows.len() - self.learnable.len()
+    }
+
+    /// Where the run stands.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Runs to the end, or until validation stops improving or the observer asks to stop.
+    ///
+    /// # Errors
+    /// The first non-finite loss or gradient (before it reaches the tensors), a tensor without gradient, or a failure of
+    /// the model or the observer.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainingError> {
+        self.validate_before_training(observer)?;
+        if observer.stop_requested() {
+            return Ok(Outcome::Interrupted);
+        }
+        while self.progress.step < self.total_steps() {
+            if self.patience_is_spent() {
+                return Ok(Outcome::StoppedEarly);
+            }
+            observer.step_begins(self.progress.step + 1);
+            let mut record = self.step()?;
+            let improved = self.validate_if_due(&mut record, observer)?;
+            self.progress.records.push(record.clone());
+            observer.step(&record, &self.progress);
+            if improved {
+                observer.improved(&self.snapshot()).map_err(TrainingError::Observer)?;
+            }
+            let stop = observer.stop_requested();
+            if stop || self.checkpoint_is_due() {
+                observer.checkpoint(&self.snapshot()).map_err(TrainingError::Observer)?;
+            }
+            if stop && !self.is_over() {
+                return Ok(Outcome::Interrupted);
+            }
+        }
+        Ok(if self.patience_is_spent() { Outcome::StoppedEarly } else { Outcome::Finished })
+    }
+
+    /// One optimizer step: gradients of its rows, clipping, update.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`].
+    pub fn step(&mut self) -> Result<StepRecord, TrainingError> {
+        let k = self.progress.step;
+        let chosen = self.rows_of_step(k);
+        let found = self.gradients(k, &chosen)?;
+        let gradients = found.gradients.complete(&self.parameters, k + 1)?;
+        let norm = GradientNorm::of(&gradients)?;
+        if !norm.global.is_finite() {
+            let tensors = norm.not_finite().map(|index| self.parameters[index].name.clone()).collect();
+            return Err(TrainingError::NonFiniteGradient { step: k + 1, loss: found.loss, rows: chosen, tensors });
+        }
+        let learning_rate = self.schedule.learning_rate(k);
+        let clip = norm.clip_factor(self.options.max_grad_norm);
+        self.optimizer.update(&self.parameters, &gradients, k + 1, learning_rate, clip)?;
+        self.progress.step = k + 1;
+        self.progress.tokens += found.tokens;
+        self.progress.trained_tokens += found.trained_tokens;
+        Ok(StepRecord {
+            step: k + 1,
+            epoch: self.order.epochs_after(k + 1),
+            tokens: self.progress.tokens,
+            trained_tokens: self.progress.trained_tokens,
+            loss: found.loss,
+            validation_loss: None,
+            learning_rate,
+            grad_norm: norm.global,
+        })
+    }
+
+    /// Gradient of the mean loss over all trained tokens of the step, whatever its cut into micro-batches.
+    fn gradients(&self, k: usize, chosen: &[usize]) -> Result<StepGradients, TrainingError> {
+        let micro_batches: Vec<MicroBatch> = chosen
+            .chunks(self.options.batch_size)
+            .map(|part| MicroBatch::new(self.rows, part))
+            .collect::<Result<_, _>>()?;
+        let trained_tokens: usize = micro_batches.iter().map(MicroBatch::trained_tokens).sum();
+        let tokens: usize = micro_batches.iter().map(MicroBatch::tokens).sum();
+        let mut gradients = Gradients::none(self.parameters.len());
+        let mut loss_sum = 0.0;
+        for (part, micro) in micro_batches.iter().enumerate() {
+            let mode = Mode::Train { dropout_seed: counter_hash(&[self.options.seed, k as u64, part as u64]) };
+            let found = self.decoder.loss(&micro.batch, &micro.targets, mode)?;
+            let not_finite = micro.rows_with_non_finite(&found.losses);
+            if !not_finite.is_empty() {
+                return Err(TrainingError::NonFiniteLoss { step: k + 1, rows: not_finite });
+            }
+            loss_sum += found.losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+            let share = (found.loss_sum / trained_tokens as f64)?;
+            gradients.add(&self.parameters, &mut share.backward()?)?;
+        }
+        let loss = loss_sum / trained_tokens as f64;
+        Ok(StepGradients { gradients, loss, tokens: tokens as u64, trained_tokens: trained_tokens as u64 })
+    }
+
+    /// Forward and backward over the largest micro-batch of the run, changing nothing: what it needs, the run needs.
+    /// Returns its number of tokens.
+    ///
+    /// # Errors
+    /// What the model reports.
+    pub fn rehearse(&mut self) -> Result<usize, TrainingError> {
+        let chosen = self.largest_micro_batch();
+        let micro = MicroBatch::new(self.rows, &chosen)?;
+        let found = self.decoder.loss(&micro.batch, &micro.targets, Mode::Train { dropout_seed: 0 })?;
+        let mut gradients = Gradients::none(self.parameters.len());
+        gradients.add(&self.parameters, &mut found.loss_sum.backward()?)?;
+        Ok(micro.tokens())
+    }
+
+    /// Rows of the micro-batch with the most tokens, of all that the run will see.
+    fn largest_micro_batch(&mut self) -> Vec<usize> {
+        let tokens = |rows: &[Row], part: &[usize]| part.iter().map(|&index| rows[index].len()).sum::<usize>();
+        let mut largest = Vec::new();
+        for k in 0..self.total_steps() {
+            for part in self.rows_of_step(k).chunks(self.options.batch_size) {
+                if tokens(self.rows, part) > tokens(self.rows, &largest) {
+                    largest = part.to_vec();
+                }
+            }
+        }
+        largest
+    }
+
+    /// Tokens of the whole run.
+    pub fn total_tokens(&mut self) -> u64 {
+        let mut total = 0;
+        for k in 0..self.total_steps() {
+            total += self.rows_of_step(k).into_iter().map(|index| self.rows[index].len() as u64).sum::<u64>();
+        }
+        total
+    }
+
+    fn rows_of_step(&mut self, k: usize) -> Vec<usize> {
+        self.order.rows_of(k).into_iter().map(|index| self.learnable[index]).collect()
+    }
+
+    fn validate_before_training(&mut self, observer: &mut dyn Observer) -> Result<(), TrainingError> {
+        if self.progress.step == 0 && !self.validation.is_empty() {
+            let loss = self.validation_loss(observer)?;
+            self.progress.initial_validation_loss = Some(loss);
+            observer.initial_validation(loss);
+        }
+        Ok(())
+    }
+
+    /// Validates where it is due; true where the loss is the lowest so far.
+    fn validate_if_due(&mut self, record: &mut StepRecord, observer: &mut dyn Observer) -> Result<bool, TrainingError> {
+        let last = self.progress.step == self.total_steps();
+        if self.validation.is_empty() || !(last || self.progress.step.is_multiple_of(self.options.evaluate_every)) {
+            return Ok(false);
+        }
+        let loss = self.validation_loss(observer)?;
+        record.validation_loss = Some(loss);
+        Ok(self.progress.validated(loss))
+    }
+
+    fn validation_loss(&self, observer: &mut dyn Observer) -> Result<f64, TrainingError> {
+        observer.validating(self.validation.len());
+        let found = evaluate(self.decoder, self.validation, self.options.batch_size, self.progress.step)?;
+        Ok(found.mean())
+    }
+
+    fn checkpoint_is_due(&self) -> bool {
+        self.is_over() || self.progress.step.is_multiple_of(self.options.save_every)
+    }
+
+    fn is_over(&self) -> bool {
+        self.progress.step == self.total_steps() || self.patience_is_spent()
+    }
+
+    fn patience_is_spent(&self) -> bool {
+        self.options.early_stopping.is_some_and(|stopping| self.progress.validations_since_best >= stopping.patience)
+    }
+
+    fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot { progress: &self.progress, decoder: self.decoder, moments: self.optimizer.moments() }
+    }
+}

@@ -1,0 +1,99 @@
+//! Ten steps equal to transformers and PEFT: loss, gradient norm, and the adapter that comes out.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod support;
+
+use model::{Decoder, Trainable};
+use serde_json::Value;
+use training::{Duration, Options, Row, ScheduleShape, Silent, StepRecord, Trainer};
+
+fn options(learning_rate: f64) -> Options {
+    Options {
+        duration: Duration::Steps(10),
+        batch_size: 2,
+        learning_rate,
+        schedule: ScheduleShape::Constant,
+        weight_decay: 0.01,
+        max_grad_norm: 1.0,
+        ..Options::default()
+    }
+}
+
+fn train(decoder: &Decoder, rows: &[Row], options: &Options) -> Vec<StepRecord> {
+    let mut trainer = Trainer::new(decoder, rows, &[], options).unwrap();
+    trainer.run(&mut Silent).unwrap();
+    trainer.progress().records.clone()
+}
+
+fn compare(name: &str, records: &[StepRecord], trace: &Value) {
+    let trace = trace.as_array().unwrap();
+    assert_eq!(records.len(), trace.len());
+    for (record, expected) in records.iter().zip(trace) {
+        let near = |what: &str, found: f64, tolerance: f64| {
+            let expected = expected[what].as_f64().unwrap();
+            let error = (found - expected).abs() / expected;
+            assert!(error < tolerance, "{name} step {}: {what} {found} is not {expected} ({error:e})", record.step);
+        };
+        near("loss", record.loss, 1e-4);
+        near("grad_norm", record.grad_norm, 1e-3);
+    }
+}
+
+fn follows_the_lora_trace(name: &str) {
+    let Some(folder) = support::architecture(name) else { return };
+    let golden = support::json(&folder.join("golden.json"));
+    let decoder = support::decoder_with_adapter(&folder);
+    let rows = support::rows(&golden);
+    compare(name, &train(&decoder, &rows, &options(1e-2)), &golden["lora"]["trace"]);
+    let expected =
+        candle_core::safetensors::load(folder.join("lora_final/adapter_model.safetensors"), &candle_core::Device::Cpu)
+            .unwrap();
+    let found = decoder.adapter_parameters();
+    assert_eq!(found.len(), expected.len());
+    for (key, tensor) in found {
+        let flat = |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let pairs = flat(&tensor).into_iter().zip(flat(&expected[&key]));
+        let largest = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(largest < 1e-3, "{name}: {key} differs by {largest}");
+    }
+}
+
+fn follows_the_full_trace(name: &str) {
+    let Some(folder) = support::architecture(name) else { return };
+    let golden = support::json(&folder.join("golden.json"));
+    let decoder = support::decoder(&folder, Trainable::All);
+    compare(name, &train(&decoder, &support::rows(&golden), &options(1e-3)), &golden["full"]["trace"]);
+}
+
+macro_rules! golden {
+    ($($test:ident $folder:literal),* $(,)?) => {$(
+        mod $test {
+            #[test]
+            fn lora_trace() {
+                super::follows_the_lora_trace($folder);
+            }
+
+            #[test]
+            fn full_trace() {
+                super::follows_the_full_trace($folder);
+            }
+        }
+    )*};
+}
+
+golden! {
+    llama "llama",
+    llama_tied_rope3 "llama-tied-rope3",
+    gpt2 "gpt2",
+    mistral "mistral",
+    qwen2 "qwen2",
+    qwen3 "qwen3",
+    gemma2 "gemma2",
+    gemma3 "gemma3",
+    phi3 "phi3",
+    gpt_neox "gpt-neox",
+    olmo2 "olmo2",
+    granite "granite",
+    smollm3 "smollm3",
+}

@@ -1,0 +1,169 @@
+//! Bad input: one clear message, exit code 1, nothing half-written.
+
+use std::io::Write;
+
+use super::{Bench, Run};
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn refused(bench: &Bench, arguments: &[&str], parts: &[&str]) {
+    let run = bench.ingest(arguments).failed_with(parts);
+    assert!(bench.nothing_written(), "files were left behind after: {}", run.stderr);
+    let errors = run.stderr.lines().filter(|line| line.starts_with("error:")).count();
+    assert_eq!(errors, 1, "{}", run.stderr);
+}
+
+#[test]
+fn missing_and_empty_files() {
+    let bench = Bench::new();
+    bench.write("train.jsonl", "{\"text\":\"a\"}\n").write("empty.jsonl", "").write("blank.jsonl", "\n\n");
+    bench.write("header.csv", "a,b\n").write("none.json", "[]");
+    refused(&bench, &["trian.jsonl"], &["no such file", "did you mean train.jsonl?"]);
+    refused(&bench, &["*.parquet"], &["*.parquet holds no data file"]);
+    refused(&bench, &["empty.jsonl"], &["empty.jsonl: no record in it", "0 bytes"]);
+    refused(&bench, &["blank.jsonl"], &["blank.jsonl: no record in it"]);
+    refused(&bench, &["header.csv"], &["header.csv: no record in it", "a, b"]);
+    refused(&bench, &["none.json"], &["none.json: no record in it"]);
+    refused(&bench, &["train.jsonl", "empty.jsonl"], &["empty.jsonl: no record in it"]);
+}
+
+#[test]
+fn a_truncated_gzip_file_names_offset_and_rows() {
+    let rows: String = (0..60_000u64)
+        .map(|n| format!("{{\"text\":\"row {n} {}\"}}\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        .collect();
+    let whole = gzip(&rows);
+    let bench = Bench::new();
+    bench.write("rows.jsonl.gz", &whole[..whole.len() / 2]);
+    let offset = format!("byte {}", whole.len() / 2);
+    refused(
+        &bench,
+        &["rows.jsonl.gz"],
+        &["rows.jsonl.gz: the gzip data is cut short", &offset, "rows were read before"],
+    );
+}
+
+#[test]
+fn a_broken_line_is_named_and_can_be_set_aside() {
+    let bench = Bench::new();
+    bench.write("rows.jsonl", "{\"text\":\"a\"}\n{\"text\":\"b\n{\"text\":\"c\"}\n");
+    let parts = ["rows.jsonl:2: expected one JSON object in the line, found", "hint:", "--on-bad-record reject"];
+    refused(&bench, &["rows.jsonl"], &parts);
+    bench.ingest(&["rows.jsonl", "--on-bad-record", "reject", "--as", "train"]).succeeded();
+    assert_eq!(bench.examples("train").len(), 2);
+    assert_eq!((bench.rejects()[0].source_row, bench.rejects()[0].code.as_str()), (2, "bad_record"));
+}
+
+#[test]
+fn broken_documents_are_named_by_line() {
+    let bench = Bench::new();
+    bench
+        .write("cut.json", "[{\"text\":\"a\"},\n{\"text\":\"b")
+        .write("comma.json", "[{\"text\":\"a\"}\n\n{\"text\":\"b\"}]");
+    refused(&bench, &["cut.json"], &["cut.json:2: the file ends inside the value"]);
+    refused(&bench, &["comma.json"], &["comma.json:3: expected `,` or `]`", "found `{`"]);
+}
+
+#[test]
+fn tables_with_missing_columns_and_fields() {
+    let bench = Bench::new();
+    bench.write("rows.csv", "question,answer\nq,a\n").write("ragged.csv", "prompt,completion\nq,a\nq2\n");
+    refused(
+        &bench,
+        &["rows.csv", "--map", "prompt=qestion,completion=answer"],
+        &["--map names `qestion`", "found: question, answer", "did you mean `question`?"],
+    );
+    refused(
+        &bench,
+        &["rows.csv"],
+        &["rows.csv: none of its 1 rows can be used", "--map prompt=question,completion=answer"],
+    );
+    refused(&bench, &["ragged.csv"], &["ragged.csv:3: expected 2 fields (prompt, completion), found 1"]);
+    refused(
+        &bench,
+        &["rows.csv", "--map", "prompt=question,completion=answer", "--keep", "topic"],
+        &["--keep names `topic`"],
+    );
+}
+
+#[test]
+fn a_mapped_field_that_no_record_has() {
+    let bench = Bench::new();
+    bench.write("rows.jsonl", "{\"q\":\"a\",\"meta\":{\"level\":1}}\n{\"q\":\"b\"}\n");
+    refused(&bench, &["rows.jsonl", "--map", "prompt=q,completion=anser"], &["--map names `anser`", "found: q, meta"]);
+    refused(&bench, &["rows.jsonl", "--map", "text=q", "--keep", "meta.leval"], &["--keep names `meta.leval`"]);
+    refused(&bench, &["rows.jsonl", "--map", "text={q} {x}"], &["--map names `x`"]);
+}
+
+#[test]
+fn wrong_options_are_told_with_the_right_ones() {
+    let bench = Bench::new();
+    bench.write("rows.jsonl", "{\"text\":\"a\"}\n");
+    refused(&bench, &["rows.jsonl", "--split-by", "customer"], &["expected the column `customer` of --split-by"]);
+    let wrong: [(&[&str], &str); 4] = [
+        (&["--map", "promt=text"], "did you mean `prompt`?"),
+        (&["--split", "train=0.5"], "--split: expected shares that sum to 1"),
+        (&["--records", "a[0]"], "--records: expected `[]` after a name"),
+        (&["--dedupe", "off"], "--dedup"),
+    ];
+    for (arguments, expected) in wrong {
+        let run = bench.ingest(&[&["rows.jsonl"], arguments].concat());
+        assert_eq!(run.code, 2, "{}", run.stderr);
+        assert!(run.stderr.contains(expected) && bench.nothing_written(), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn all_rows_rejected_is_an_error() {
+    let bench = Bench::new();
+    bench.write("rows.jsonl", "{\"text\":\"\"}\n{\"text\":\" \"}\n");
+    refused(&bench, &["rows.jsonl"], &["no row is left: all 2 were rejected (2 empty)"]);
+}
+
+#[test]
+fn invalid_utf8_is_set_aside_with_its_place() {
+    let bench = Bench::new();
+    bench.write("rows.jsonl", b"{\"text\":\"a\"}\n{\"text\":\"caf\xe9\"}\n");
+    bench.ingest(&["rows.jsonl", "--as", "train"]).succeeded();
+    let reject = &bench.rejects()[0];
+    assert_eq!((reject.code.as_str(), reject.source_row), ("bad_encoding", 2));
+    assert!(reject.detail.contains("0xe9 at byte 12") && reject.record.contains("caf\u{fffd}"), "{reject:?}");
+}
+
+#[test]
+fn files_of_no_known_kind() {
+    let bench = Bench::new();
+    bench.write("rows.bin", b"\x00\x01\x02\x03").write("rows.parquet", b"PAR1 and nothing more");
+    refused(&bench, &["rows.bin"], &["rows.bin: expected JSONL, JSON, CSV", "--input-format"]);
+    refused(&bench, &["rows.parquet"], &["rows.parquet: the table cannot be opened"]);
+}
+
+/// A file size limit stands in for a full disk: both make a write fail half-way.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_what_was_there() {
+    let bench = Bench::new();
+    let row = |n: u64| {
+        format!(
+            "{{\"text\":\"{}\"}}\n",
+            (0..40).map(|k| (n * 40 + k).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_string()).collect::<String>()
+        )
+    };
+    bench.write("small.jsonl", row(1)).ingest(&["small.jsonl", "--as", "train"]).succeeded();
+    let before = bench.bytes();
+    bench.write("large.jsonl", (0..5000).map(row).collect::<String>());
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 200; exec '{}' large.jsonl --as train --out data",
+        env!("CARGO_BIN_EXE_retune-ingest")
+    );
+    let output =
+        assert_cmd::Command::new("sh").arg("-c").arg(script).current_dir(bench.folder.path()).output().unwrap();
+    Run::of(output).failed_with(&["cannot write", "hint: free space"]);
+    assert_eq!(bench.bytes(), before);
+    let left: Vec<_> = std::fs::read_dir(bench.path("data")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), before.len() + 1, "{left:?}");
+}

@@ -1,0 +1,19 @@
+//! The real binaries, end to end.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod evaluate;
+mod export;
+mod generate;
+mod house;
+mod ingest;
+mod inspect;
+mod make_engine;
+mod make_pipeline;
+mod quickstart;
+mod readme;
+mod real_models;
+mod support;
+mod test_stage;
+mod tokenize;
+mod train;

@@ -1,0 +1,41 @@
+//! What the end-to-end tests share: the binaries, the reference material, folders.
+
+use assert_cmd::Command;
+use std::path::PathBuf;
+
+/// One of the binaries, as built for this test run.
+pub(crate) fn program(name: &str) -> Command {
+    let path = match name {
+        "retune-ingest" => env!("CARGO_BIN_EXE_retune-ingest"),
+        "retune-tokenize" => env!("CARGO_BIN_EXE_retune-tokenize"),
+        "retune-train" => env!("CARGO_BIN_EXE_retune-train"),
+        "retune-evaluate" => env!("CARGO_BIN_EXE_retune-evaluate"),
+        "retune-test" => env!("CARGO_BIN_EXE_retune-test"),
+        "retune-export" => env!("CARGO_BIN_EXE_retune-export"),
+        "retune-generate" => env!("CARGO_BIN_EXE_retune-generate"),
+        "retune-inspect" => env!("CARGO_BIN_EXE_retune-inspect"),
+        other => panic!("{other} is no binary of ours"),
+    };
+    let mut command = Command::new(path);
+    command.env_remove("RETUNE_LOG").env("COLUMNS", "100");
+    command
+}
+
+/// What a run says to people.
+pub(crate) fn stderr(assert: &assert_cmd::assert::Assert) -> String {
+    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
+}
+
+/// The reference material; `None` where it is absent, which is said and, under `CI=true`, is a failure.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+pub(crate) fn reference(inside: &str) -> Option<PathBuf> {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/reference");
+    let folder = std::env::var_os("RETUNE_REFERENCE").map_or_else(|| PathBuf::from(default), PathBuf::from);
+    let path = folder.join(inside);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{} is absent", path.display());
+    eprintln!("skipped: {} is absent; set RETUNE_REFERENCE", path.display());
+    None
+}

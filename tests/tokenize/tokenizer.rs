@@ -1,0 +1,48 @@
+//! A tokenizer trained on the data.
+
+use super::{chats, data_folder, retune, rows, trained_texts};
+use artifact::Split;
+use predicates::str::contains;
+
+#[test]
+fn a_new_tokenizer_is_exact_and_the_same_for_any_number_of_threads() {
+    let home = tempfile::tempdir().unwrap();
+    let data = data_folder(&home.path().join("data"), &[(Split::Train, chats(300)), (Split::Validation, chats(5))]);
+    let files = ["tokenizer.json", "tokenizer_config.json", "train.parquet"];
+    let outputs = ["1", "2", "2"].into_iter().enumerate().map(|(index, threads)| {
+        let out = home.path().join(format!("tokens-{index}"));
+        retune()
+            .arg(&data)
+            .args(["--new-tokenizer", "bpe:400", "--threads", threads, "--out"])
+            .arg(&out)
+            .assert()
+            .success();
+        (files.map(|file| std::fs::read(out.join(file)).unwrap()), out)
+    });
+    let outputs: Vec<_> = outputs.collect();
+    assert!(outputs[0].0 == outputs[1].0 && outputs[1].0 == outputs[2].0);
+    let out = &outputs[0].1;
+    let tokenizer = encoding::Tokenizer::open(out).unwrap();
+    assert_eq!(tokenizer.vocabulary_size(), 400);
+    assert_eq!(tokenizer.eos(), Some(0));
+    let first = &rows(&out.join("validation.parquet"))[0];
+    assert_eq!(trained_texts(out, first)[0], " It is 2.<|endoftext|>");
+    // The tokens' folder serves as a model's folder for the next data set.
+    let again = home.path().join("again");
+    retune().arg(&data).arg("--model").arg(out).arg("--out").arg(&again).assert().success();
+    assert_eq!(std::fs::read(again.join("train.parquet")).unwrap(), outputs[0].0[2]);
+}
+
+#[test]
+fn sizes_that_cannot_be_are_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let data = data_folder(&home.path().join("data"), &[(Split::Train, chats(3))]);
+    let run = |size: &str| {
+        let mut command = retune();
+        command.arg(&data).args(["--new-tokenizer", size, "--out"]).arg(home.path().join("tokens"));
+        command
+    };
+    run("bpe:100").assert().code(2).stderr(contains("expected 258"));
+    run("unigram").assert().code(2).stderr(contains("bpe:SIZE"));
+    run("bpe:100000").assert().success().stderr(contains("smaller than the 100000 asked for"));
+}
