@@ -47,6 +47,11 @@ impl Checkpoints {
         Self { folder: out.join(files::CHECKPOINTS), keep: keep.max(1), save_every }
     }
 
+    /// Clears away the checkpoint that a killed run was writing.
+    pub(crate) fn remove_unfinished(&self) {
+        files::remove_unfinished(&self.folder);
+    }
+
     /// Folder of the newest checkpoint and its step.
     pub(crate) fn newest(&self) -> Option<(usize, PathBuf)> {
         let step = self.numbered("step-").pop()?;

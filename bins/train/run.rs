@@ -62,6 +62,7 @@ impl Run<'_> {
         let mut trainer = Trainer::new(&self.loaded.decoder, rows, validation, &self.options).map_err(explain)?;
         resume::check_space(self.out, &self.loaded, self.args.watch.keep_checkpoints)?;
         let folder = OutputFolder::open(self.out)?;
+        self.checkpoints.remove_unfinished();
         let mut times = Vec::new();
         if let Some((checkpoint, state)) = start {
             cli::note(&format!("going on after step {} of {}", state.progress.step, trainer.total_steps()));

@@ -114,6 +114,17 @@ pub fn write_folder_atomically<E: From<ArtifactError>>(
     Ok(())
 }
 
+/// Removes from `folder` what a killed process left unfinished in it: nobody refers to a temporary file or folder.
+pub fn remove_unfinished(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+            // What cannot be removed does no harm either.
+            let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
 /// Creates a folder and its parents.
 ///
 /// # Errors

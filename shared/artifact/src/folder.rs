@@ -49,13 +49,7 @@ impl OutputFolder {
             });
         }
         files::create_folder(path)?;
-        let entries = fs::read_dir(path).map_err(ArtifactError::io("cannot read the folder", path))?;
-        for entry in entries.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
-                // Left by a run that was killed: nobody refers to it.
-                let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
-            }
-        }
+        files::remove_unfinished(path);
         Ok(Self { path: path.into(), started: Instant::now() })
     }
 
