@@ -286,11 +286,15 @@ fn one_and_two_threads_end_with_the_same_bytes() {
 #[test]
 fn ctrl_c_saves_and_says_how_to_go_on() {
     let Some(bench) = Bench::new("models/tinystories-chat-3M", 40, 14_000) else { return };
-    let options = ["--max-steps", "30", "--batch-size", "4", "--save-every", "100"];
+    let options = ["--max-steps", "150", "--batch-size", "4", "--save-every", "7"];
     bench.succeed("whole", &options);
     let mut command = Command::new(env!("CARGO_BIN_EXE_retune-train"));
-    let child = command.args(bench.arguments("stopped", &options)).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(600));
+    let mut child = command.args(bench.arguments("stopped", &options)).stderr(Stdio::piped()).spawn().unwrap();
+    // The first checkpoint shows that the steps have begun, whatever the speed of the machine.
+    while !Path::new(&bench.path("stopped/checkpoints/step-000007")).exists() {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be stopped");
+        std::thread::sleep(Duration::from_millis(2));
+    }
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -301,8 +305,8 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     assert!(fs::read_dir(stopped.join("checkpoints")).unwrap().count() > 0);
     bench.fail("stopped", &options, &["--resume", "--force"]);
     let mut other = options;
-    other[1] = "31";
-    bench.fail("stopped", &[&other[..], &["--resume"]].concat(), &["max_steps", "30", "31"]);
+    other[1] = "151";
+    bench.fail("stopped", &[&other[..], &["--resume"]].concat(), &["max_steps", "150", "151"]);
     bench.succeed("stopped", &[&options[..], &["--resume"]].concat());
     assert_same(&stopped, Path::new(&bench.path("whole")));
 }
