@@ -7,8 +7,7 @@ mod loss;
 mod run;
 mod summary;
 
-use retune as _;
-
 fn main() -> std::process::ExitCode {
+    retune::memory::keep();
     cli::main(run::run)
 }

@@ -6,8 +6,7 @@ mod prompts;
 mod run;
 mod session;
 
-use retune as _;
-
 fn main() -> std::process::ExitCode {
+    retune::memory::keep();
     cli::main(run::run)
 }

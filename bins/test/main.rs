@@ -9,8 +9,7 @@ mod run;
 mod scorecard;
 mod scoring;
 
-use retune as _;
-
 fn main() -> std::process::ExitCode {
+    retune::memory::keep();
     cli::main(run::run)
 }

@@ -13,9 +13,9 @@ mod resume;
 mod run;
 mod watch;
 
-use retune as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    retune::memory::keep();
     cli::main(run::run)
 }
