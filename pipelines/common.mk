@@ -106,11 +106,12 @@ train_folder    := $(run)/model
 evaluate_folder := $(run)/eval
 test_folder     := $(run)/test
 tested          := $(if $(call given,TEST_DATA),$(holdout_folder),$(ingest_folder))/test.parquet
-model_reads     := $(addprefix $(train_folder)/,*.json *.jinja *.safetensors metrics.parquet)
+model_reads     := $(addprefix $(train_folder)/,*.json *.jinja *.safetensors metrics.parquet example_losses.parquet)
 tokenize_reads  := $(addprefix $(ingest_folder)/,train.parquet validation.parquet test.parquet)
 train_reads     := $(addprefix $(tokenize_folder)/,train.parquet validation.parquet *.json *.jinja)
-evaluate_reads  := $(addprefix $(tokenize_folder)/,train.parquet validation.parquet test.parquet) $(model_reads)
-test_reads      := $(tested) $(model_reads)
+evaluate_reads  := $(addprefix $(tokenize_folder)/,train.parquet validation.parquet test.parquet rejects.parquet) $(model_reads) \
+                   $(addprefix $(ingest_folder)/,validation.parquet rejects.parquet)
+test_reads      := $(tested) $(ingest_folder)/train.parquet $(model_reads)
 
 # Which stages the goals of this call need.
 chain_ingest   := ingest
@@ -229,7 +230,8 @@ tuned := $(if $(lora),--adapter,--model) $(train_folder) \
          $(if $(filter yes,$(call given,BASELINE)),$(if $(lora),--baseline,$(if $(base),--baseline=$(base))))
 $(evaluate_folder)/manifest.json: $(call forced,evaluate) \
     | $(train_folder)/manifest.json $(train_files) $(evaluate_folder)/ $(bin)/retune-evaluate
-	$(call stage,evaluate,$(bin)/retune-evaluate $(tokenize_folder) $(tuned) --out $(evaluate_folder) $(call flags,evaluate) \
+	$(call stage,evaluate,$(bin)/retune-evaluate $(tokenize_folder) $(tuned) --out $(evaluate_folder) \
+	  --data $(ingest_folder) $(call flags,evaluate) \
 	  $(EVALUATE_FLAGS))
 
 # Exit code 3, a missed gate, is a result like any other; the target test above fails on it, in every call of make.
@@ -237,7 +239,8 @@ gates = $(foreach gate,$(GATE),--gate $(call quote,$(gate)))
 $(test_folder)/manifest.json: $(call forced,test) \
     | $(if $(call given,TEST_DATA),$(holdout_folder)/manifest.json $(holdout_files)) \
       $(train_folder)/manifest.json $(train_files) $(test_folder)/ $(bin)/retune-test
-	$(call stage,test,$(bin)/retune-test $(tested) $(tuned) --out $(test_folder) $(call flags,test) $(gates) $(TEST_FLAGS) \
+	$(call stage,test,$(bin)/retune-test $(tested) $(tuned) --out $(test_folder) \
+	  --train $(ingest_folder) $(call flags,test) $(gates) $(TEST_FLAGS) \
 	  || [ $$? -eq 3 ])
 
 $(run)/%/:

@@ -13,6 +13,7 @@ mod make_pipeline;
 mod quickstart;
 mod readme;
 mod real_models;
+mod report_browser;
 mod support;
 mod test_stage;
 mod tokenize;

@@ -441,3 +441,29 @@ fn help_is_stable() {
     assert_eq!(code, 0);
     insta::assert_snapshot!("train_help", stdout);
 }
+
+#[test]
+fn each_example_is_followed_through_the_run() {
+    let Some(bench) = Bench::new("architectures/llama", 12, 60) else { return };
+    bench.succeed("out", &["--max-steps", "6", "--batch-size", "4", "--evaluate-every", "3"]);
+    let out = PathBuf::from(bench.path("out"));
+    let points = artifact::read_example_history(&out.join("example_losses.parquet")).unwrap();
+    let mean = |step: u64, split: artifact::Split| {
+        let own: Vec<_> = points.iter().filter(|point| point.step == step && point.split == split).collect();
+        let tokens: f64 = own.iter().map(|point| f64::from(point.trained_tokens)).sum();
+        own.iter().map(|point| point.loss * f64::from(point.trained_tokens)).sum::<f64>() / tokens
+    };
+    let figures = metrics(&out);
+    let (losses, validations) = (floats(&figures, "loss"), floats(&figures, "validation_loss"));
+    for step in 1..=6u64 {
+        let place = step as usize - 1;
+        assert!((mean(step, artifact::Split::Train) - losses[place].unwrap()).abs() < 1e-9, "step {step}");
+        if let Some(validation) = validations[place] {
+            assert!((mean(step, artifact::Split::Validation) - validation).abs() < 1e-9, "validation at {step}");
+        }
+    }
+    let before_training = points.iter().filter(|point| point.step == 0).count();
+    assert_eq!(before_training, 5, "each validation row is measured before the first step");
+    let twice = points.iter().filter(|point| point.id == points[5].id && point.split == artifact::Split::Train);
+    assert_eq!(twice.count(), 2, "two epochs show each row twice");
+}

@@ -1,17 +1,22 @@
 //! The report of an evaluation: verdict, figures, curves, the examples that stand out, how to repeat it.
 
 use artifact::{ExampleLoss, FileRecord, MetricsRow};
-use metrics::{CurvePoint, FitVerdict};
+use metrics::{CurvePoint, FitVerdict, SuspectReason};
 use report::{
-    Block, Document, Figure, LineChart, Marker, Point, Section, Series, Setting, Table, Tone, Verdict, count, decimal,
-    percentage, signed,
+    BarChart, Block, Document, Figure, LineChart, Marker, Point, Section, Series, Setting, Table, Tone, Verdict, count,
+    decimal, percentage, signed,
 };
 
+use crate::data_counts::DataCounts;
 use crate::fit::Run;
-use crate::summary::Summary;
+use crate::groups::Group;
+use crate::summary::{Summary, figures};
+use crate::suspects::SuspectRow;
 
 /// Examples shown in each list.
 const SHOWN: usize = 15;
+/// A rise of the loss on general text that counts as forgetting, in percent.
+const FORGETS: f64 = 2.0;
 
 /// Everything that the report is made of.
 pub(crate) struct Findings<'a> {
@@ -19,6 +24,8 @@ pub(crate) struct Findings<'a> {
     pub(crate) summary: &'a Summary,
     pub(crate) run: Option<&'a Run>,
     pub(crate) examples: &'a [ExampleLoss],
+    pub(crate) suspects: &'a [SuspectRow],
+    pub(crate) data: &'a DataCounts,
     pub(crate) inputs: &'a [FileRecord],
 }
 
@@ -64,6 +71,19 @@ pub(crate) fn verdict(summary: &Summary, run: Option<&Run>) -> Verdict {
         None => notes
             .push("No verdict on overfitting: the model folder has no metrics.parquet of a training run.".to_owned()),
     }
+    if let Some((general, base)) = summary.general.as_ref().and_then(|general| Some((general, general.baseline?))) {
+        let rise = general.tuned.loss - base.loss;
+        let share = 100.0 * rise / base.loss;
+        notes.push(if share > FORGETS {
+            format!(
+                "It forgot: loss on general text rose from {} to {} ({share:+.1} %). A lower learning rate, fewer epochs, or some general text among the training rows keeps more.",
+                decimal(base.loss),
+                decimal(general.tuned.loss)
+            )
+        } else {
+            format!("Little forgotten: loss on general text went from {} to {}.", decimal(base.loss), decimal(general.tuned.loss))
+        });
+    }
     Verdict { tone, sentence: against, notes }
 }
 
@@ -75,10 +95,23 @@ impl Findings<'_> {
             sections.push(loss_curves(run));
             sections.push(course(run));
         }
-        if !self.summary.sources.is_empty() {
-            sections.push(self.sources());
+        if !self.summary.splits.is_empty() {
+            sections.push(group_section("By split", "The same figures in each split.", "Split", &self.summary.splits));
         }
+        if !self.summary.sources.is_empty() {
+            let lead = "Where the model is strong and where it is weak.";
+            sections.push(group_section("By source", lead, "Source", &self.summary.sources));
+        }
+        for (column, groups) in &self.summary.columns {
+            let lead = "The examples by this column, as ingest kept it; the largest group first.";
+            sections.push(group_section(&format!("By {column}"), lead, column, groups));
+        }
+        sections.extend(self.general());
+        sections.extend(self.choices());
+        sections.push(self.lengths());
+        sections.extend(self.suspicious());
         sections.extend(self.standing_out());
+        sections.extend(self.data());
         sections.push(self.settings());
         Document {
             title: format!("Evaluation of {}", self.model),
@@ -122,20 +155,98 @@ impl Findings<'_> {
         Section::new("Result", lead).with(Block::Figures { figures }).with(Block::Table(self.summary.table()))
     }
 
-    fn sources(&self) -> Section {
-        let mut table =
-            Table::new("", &["Source", "#Examples", "#Trained tokens", "#Base loss", "#Tuned loss", "#Accuracy"]);
-        for source in &self.summary.sources {
-            table.push([
-                source.source_file.clone(),
-                count(source.examples as u64),
-                count(source.tuned.trained_tokens),
-                source.baseline.map_or("–".to_owned(), |baseline| decimal(baseline.loss)),
-                decimal(source.tuned.loss),
-                percentage(source.tuned.token_accuracy),
-            ]);
+    fn general(&self) -> Option<Section> {
+        let general = self.summary.general.as_ref()?;
+        let lead = format!(
+            "{} that training did not aim at: what the model knew before and still knows.",
+            cli::format::plural(general.documents as u64, "text")
+        );
+        let table = figures(&general.tuned, general.baseline.as_ref());
+        Some(Section::new("General text", lead).with(Block::Table(table)))
+    }
+
+    fn choices(&self) -> Option<Section> {
+        let found = self.summary.choices.as_ref()?;
+        let lead = "The answer is the choice that the model finds most likely; acc_norm divides its log-likelihood by its \
+                    number of characters, as lm-evaluation-harness does. ± is the standard error.";
+        let mut table = Table::new("", &["Model", "#acc", "#±", "#acc_norm", "#±", "#Questions"]);
+        for (name, summary) in [("base", found.baseline), ("tuned", Some(found.tuned))] {
+            let Some(summary) = summary else { continue };
+            let mut row = vec![name.to_owned()];
+            row.extend([summary.acc, summary.acc_stderr, summary.acc_norm, summary.acc_norm_stderr].map(decimal));
+            row.push(count(summary.questions as u64));
+            table.push(row);
         }
-        Section::new("By source", "Where the model is strong and where it is weak.").with(Block::Table(table))
+        Some(Section::new("Multiple choice", lead).with(Block::Table(table)))
+    }
+
+    fn lengths(&self) -> Section {
+        let mut series: Vec<(&str, Vec<u64>)> = Vec::new();
+        for example in self.examples {
+            match series.iter_mut().find(|(split, _)| *split == example.split) {
+                Some((_, lengths)) => lengths.push(example.trained_tokens),
+                None => series.push((&example.split, vec![example.trained_tokens])),
+            }
+        }
+        let chart = BarChart::histogram("Trained tokens of an example", "tokens", "examples", 20, &series);
+        Section::new("Lengths", "How much of each example the loss is measured on.").with(Block::Bars(chart))
+    }
+
+    /// Examples to look at, reason by reason.
+    fn suspicious(&self) -> Option<Section> {
+        if self.suspects.is_empty() {
+            return None;
+        }
+        let lead = "Examples that stand out by their losses over training; suspects.parquet lists them all with their ids, \
+                    to be looked at, mended, or left out.";
+        let mut section = Section::new("Suspects", lead);
+        let kinds = [
+            (SuspectReason::LikelyMislabelled, "Likely mislabelled: the loss stays far above the others'"),
+            (SuspectReason::Forgotten, "Forgotten: known once, not known at the end"),
+            (SuspectReason::TooEasy, "Too easy: nothing to learn from them"),
+        ];
+        for (reason, caption) in kinds {
+            let rows: Vec<&SuspectRow> = self.suspects.iter().filter(|row| row.reason == reason).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let mut table = Table::new(format!("{caption} ({})", rows.len()), &["Source", "Split", "Id", "Evidence"]);
+            for row in rows.into_iter().take(SHOWN) {
+                table.push([
+                    format!("{}:{}", row.source_file, row.source_row),
+                    row.split.clone(),
+                    row.id.chars().take(12).collect(),
+                    row.detail.clone(),
+                ]);
+            }
+            section = section.with(Block::Table(table));
+        }
+        Some(section)
+    }
+
+    /// What became of the rows on their way here.
+    fn data(&self) -> Option<Section> {
+        if self.data.0.is_empty() {
+            return None;
+        }
+        let mut rows = Table::new("Rows of each split", &["Stage", "Split", "#Rows"]);
+        let mut rejects = Table::new("Rejected rows by reason", &["Stage", "Reason", "#Rows"]);
+        for stage in &self.data.0 {
+            for (split, number) in &stage.splits {
+                rows.push([stage.stage.to_owned(), split.as_str().to_owned(), count(*number)]);
+            }
+            for (code, number) in &stage.rejects {
+                rejects.push([stage.stage.to_owned(), code.replace('_', " "), count(*number)]);
+            }
+        }
+        let lead = "Nothing is dropped silently: each row that went in is in a split or was rejected with a reason. A row of \
+                    tokens may pack several examples.";
+        let section = Section::new("Data", lead).with(Block::Table(rows));
+        Some(if rejects.rows.is_empty() {
+            section.with(Block::Text { text: "No row was rejected.".to_owned() })
+        } else {
+            section.with(Block::Table(rejects))
+        })
     }
 
     /// Lists of examples: the hardest, and those that tuning made worse.
@@ -167,12 +278,31 @@ impl Findings<'_> {
             setting("split", self.summary.split.clone()),
             setting("retune", cli::VERSION.to_owned()),
         ];
+        for (name, value) in self.run.into_iter().flat_map(|run| &run.options).filter(|(_, value)| !value.is_null()) {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            settings.push(setting(&format!("training: {name}"), value));
+        }
         settings.extend(
             self.inputs.iter().map(|input| setting(&format!("sha256 of {}", input.name), input.sha256.clone())),
         );
         Section::new("To repeat this", "The inputs by content: equal hashes give equal figures.")
             .with(Block::Settings { settings })
     }
+}
+
+fn group_section(title: &str, lead: &str, column: &str, groups: &[Group]) -> Section {
+    let mut table = Table::new("", &[column, "#Examples", "#Trained tokens", "#Base loss", "#Tuned loss", "#Accuracy"]);
+    for group in groups {
+        table.push([
+            group.value.clone(),
+            count(group.examples as u64),
+            count(group.tuned.trained_tokens),
+            group.baseline.map_or("–".to_owned(), |baseline| decimal(baseline.loss)),
+            decimal(group.tuned.loss),
+            percentage(group.tuned.token_accuracy),
+        ]);
+    }
+    Section::new(title, lead).with(Block::Table(table))
 }
 
 fn example_table(examples: &[&ExampleLoss]) -> Table {
@@ -204,6 +334,9 @@ fn loss_curves(run: &Run) -> Section {
             _ => format!("best step {}", best.step),
         };
         markers.push(Marker { x: best.step as f64, label });
+    }
+    if let Some(step) = run.result_step.filter(|&step| run.fit.best.is_none_or(|best| best.step != step)) {
+        markers.push(Marker { x: step as f64, label: format!("step {step}: the result") });
     }
     let ends = |name: &str, curve: &[CurvePoint]| match (curve.first(), curve.last()) {
         (Some(first), Some(last)) => {

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use artifact::{IGNORED, TokenReader, TokenRow};
 use cli::{Hint, Progress, Unit};
+use encoding::Tokenizer;
 use metrics::LossTotals;
 use model::{Batch, Decoder, ModelConfig, Segments};
 
@@ -26,6 +27,7 @@ pub(crate) struct ExampleTotals {
 }
 
 /// A row laid out for the model.
+#[derive(Debug)]
 struct Prepared {
     input_ids: Vec<u32>,
     position_ids: Vec<u32>,
@@ -35,26 +37,29 @@ struct Prepared {
     targets: Vec<i32>,
     /// For each position with a target, which example it belongs to.
     owners: Vec<usize>,
+    /// For each position with a target, whether the token it asks for stands for text.
+    is_text: Vec<bool>,
 }
 
 /// Tokens to be measured, read and checked.
+#[derive(Debug, Default)]
 pub(crate) struct Tokens {
     rows: Vec<Prepared>,
     examples: Vec<ExampleTotals>,
 }
 
 impl Tokens {
-    /// Reads a token file and checks it against the model.
-    pub(crate) fn read(path: &Path, config: &ModelConfig) -> Result<Self> {
+    /// Reads a token file and checks it against the model; with a tokenizer, the bytes of trained text are counted.
+    pub(crate) fn read(path: &Path, config: &ModelConfig, tokenizer: Option<&Tokenizer>) -> Result<Self> {
         let mut reader = TokenReader::open(path)?;
-        let mut tokens = Self { rows: Vec::new(), examples: Vec::new() };
+        let mut tokens = Self::default();
         let mut known = HashMap::new();
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         while let Some(batch) = reader.next_batch()? {
             for row in batch {
                 let number = tokens.rows.len() as u64 + 1;
                 check(&row, config).map_err(|error| error.context(format!("{} row {number}", path.display())))?;
-                let prepared = tokens.prepare(&row, &file, number, &mut known);
+                let prepared = tokens.prepare(&row, (&file, number), &mut known, tokenizer)?;
                 tokens.rows.push(prepared);
             }
         }
@@ -65,48 +70,79 @@ impl Tokens {
         Ok(tokens)
     }
 
+    /// Texts added with [`Tokens::add`], or examples of the file.
+    pub(crate) fn documents(&self) -> usize {
+        self.examples.len()
+    }
+
     /// Rows in the file.
     pub(crate) fn rows(&self) -> usize {
         self.rows.len()
     }
 
+    /// Adds one sequence of a text of its own: `targets[i]` is what position `i` should predict. `example` names it; a
+    /// further sequence of the same text leaves it out.
+    pub(crate) fn add(&mut self, input_ids: Vec<u32>, targets: Vec<i32>, example: Option<ExampleTotals>) {
+        self.examples.extend(example);
+        let asked = targets.iter().filter(|target| **target != IGNORED).count();
+        self.rows.push(Prepared {
+            position_ids: (0..input_ids.len() as u32).collect(),
+            boundaries: vec![0, input_ids.len()],
+            owners: vec![self.examples.len() - 1; asked],
+            is_text: vec![true; asked],
+            input_ids,
+            targets,
+        });
+    }
+
     fn prepare(
         &mut self,
         row: &TokenRow,
-        file: &str,
-        number: u64,
+        (file, number): (&str, u64),
         known: &mut HashMap<(String, String, u64), usize>,
-    ) -> Prepared {
+        tokenizer: Option<&Tokenizer>,
+    ) -> Result<Prepared> {
         let length = row.input_ids.len();
-        let continues = |i: usize| row.position_ids[i] == row.position_ids[i - 1] + 1;
-        let mut boundaries: Vec<usize> = (0..length).filter(|&i| i == 0 || !continues(i)).collect();
+        let mut boundaries = row.starts();
         boundaries.push(length);
-        let targets: Vec<i32> =
-            (1..=length).map(|i| if i < length && continues(i) { row.labels[i] } else { IGNORED }).collect();
-        let pieces = pieces(row, &boundaries, file, number);
-        let owner_of: Vec<usize> = pieces
-            .into_iter()
-            .flat_map(|(example, count)| {
-                let key = (example.id.clone(), example.source_file.clone(), example.source_row);
-                let index = *known.entry(key).or_insert(self.examples.len());
-                if index == self.examples.len() {
-                    self.examples.push(example);
-                }
-                std::iter::repeat_n(index, count)
-            })
-            .collect();
-        let owners = targets.iter().enumerate().filter(|(_, target)| **target != IGNORED).map(|(i, _)| owner_of[i]);
-        Prepared {
-            owners: owners.collect(),
-            input_ids: row.input_ids.iter().map(|&id| id as u32).collect(),
-            position_ids: row.position_ids.iter().map(|&position| position as u32).collect(),
-            boundaries,
-            targets,
+        let mut targets = vec![IGNORED; length];
+        for segment in boundaries.windows(2) {
+            let trained = &row.labels[(segment[0] + 1).min(segment[1])..segment[1]];
+            targets[segment[0]..segment[0] + trained.len()].copy_from_slice(trained);
         }
+        let input_ids: Vec<u32> = row.input_ids.iter().map(|&id| id as u32).collect();
+        let (mut owners, mut is_text) = (Vec::new(), Vec::new());
+        for (segment, origin) in boundaries.windows(2).zip(row.origins(file, number)) {
+            let key = (origin.id.clone(), origin.source_file.clone(), origin.source_row);
+            let index = *known.entry(key).or_insert(self.examples.len());
+            if index == self.examples.len() {
+                let artifact::Origin { id, source_file, source_row } = origin;
+                self.examples.push(ExampleTotals { id, source_file, source_row, totals: LossTotals::default() });
+            }
+            let (ids, targets) = (&input_ids[segment[0]..segment[1]], &targets[segment[0]..segment[1]]);
+            let asked = targets.iter().filter(|target| **target != IGNORED);
+            is_text.extend(asked.clone().map(|&target| tokenizer.is_some_and(|t| !t.is_special(target as u32))));
+            owners.extend(asked.map(|_| index));
+            if let Some(tokenizer) = tokenizer {
+                let (bytes, words) = trained_text(ids, targets, tokenizer)?;
+                self.examples[index].totals.text_bytes += bytes;
+                self.examples[index].totals.text_words += words;
+            }
+        }
+        let position_ids = row.position_ids.iter().map(|&position| position as u32).collect();
+        Ok(Prepared { input_ids, position_ids, boundaries, targets, owners, is_text })
     }
 
     /// Runs the model over all rows and returns the examples with their sums, by file and row.
     pub(crate) fn measure(&self, decoder: &Decoder, label: &str) -> Result<Vec<ExampleTotals>> {
+        let mut examples = self.measure_in_order(decoder, label)?;
+        let sorted = |example: &ExampleTotals| (example.source_file.clone(), example.source_row, example.id.clone());
+        examples.sort_by_cached_key(sorted);
+        Ok(examples)
+    }
+
+    /// As [`Tokens::measure`], in the order in which they were added.
+    pub(crate) fn measure_in_order(&self, decoder: &Decoder, label: &str) -> Result<Vec<ExampleTotals>> {
         let bar = Progress::new(label, Some(self.rows.len() as u64), Unit::Rows);
         let mut examples = self.examples.clone();
         let mut from = 0;
@@ -122,10 +158,29 @@ impl Tokens {
             bar.advance((until - from) as u64);
             from = until;
         }
-        let sorted = |example: &ExampleTotals| (example.source_file.clone(), example.source_row, example.id.clone());
-        examples.sort_by_cached_key(sorted);
         Ok(examples)
     }
+}
+
+/// Bytes and words of the text that a segment's targets stand for. A token's text may depend on those before it, so that
+/// each run of targets is what decoding adds to what stands before.
+fn trained_text(ids: &[u32], targets: &[i32], tokenizer: &Tokenizer) -> Result<(u64, u64)> {
+    let (mut bytes, mut words) = (0, 0);
+    let mut position = 0;
+    while position < targets.len() {
+        if targets[position] == IGNORED {
+            position += 1;
+            continue;
+        }
+        let run = targets[position..].iter().take_while(|target| **target != IGNORED).count();
+        let (from, until) = (position + 1, position + run + 1);
+        let (before, after) = (tokenizer.decode(&ids[..from], true)?, tokenizer.decode(&ids[..until], true)?);
+        let added = after.get(before.len()..).unwrap_or_default();
+        bytes += after.len().saturating_sub(before.len()) as u64;
+        words += added.split_whitespace().count() as u64;
+        position += run;
+    }
+    Ok((bytes, words))
 }
 
 /// One pass of the model over a few rows.
@@ -143,8 +198,8 @@ fn pass(decoder: &Decoder, rows: &[Prepared], examples: &mut [ExampleTotals]) ->
     }
     let segments = Segments::new(batch.2).map_err(|error| anyhow!("{error}"))?;
     let scored = decoder.score(&Batch { input_ids: batch.0, position_ids: batch.1, segments }, &batch.3)?;
-    let owners = rows.iter().flat_map(|row| &row.owners);
-    for ((&owner, &loss), &correct) in owners.zip(&scored.losses).zip(&scored.correct) {
+    let owners = rows.iter().flat_map(|row| row.owners.iter().zip(&row.is_text));
+    for (((&owner, &is_text), &loss), &correct) in owners.zip(&scored.losses).zip(&scored.correct) {
         if !loss.is_finite() {
             let example = &examples[owner];
             return Err(anyhow!(
@@ -155,29 +210,11 @@ fn pass(decoder: &Decoder, rows: &[Prepared], examples: &mut [ExampleTotals]) ->
             ))
             .hint("the model's weights are damaged, or training diverged");
         }
-        examples[owner].totals.add(&LossTotals::of_tokens(&[loss], &[correct]));
+        let totals = &mut examples[owner].totals;
+        totals.add(&LossTotals::of_tokens(&[loss], &[correct]));
+        totals.text_loss_sum += if is_text { f64::from(loss) } else { 0.0 };
     }
     Ok(())
-}
-
-/// The examples of a row and how many tokens each has: as the table says, or its segments where it says nothing.
-fn pieces(row: &TokenRow, boundaries: &[usize], file: &str, number: u64) -> Vec<(ExampleTotals, usize)> {
-    let example = |id: String, source_file: &str, source_row: u64| ExampleTotals {
-        id,
-        source_file: source_file.to_owned(),
-        source_row,
-        totals: LossTotals::default(),
-    };
-    let told: usize = row.examples.iter().map(|example| example.length as usize).sum();
-    if !row.examples.is_empty() && told == row.input_ids.len() {
-        let pieces = row
-            .examples
-            .iter()
-            .map(|packed| (example(packed.id.clone(), &packed.source_file, packed.source_row), packed.length as usize));
-        return pieces.collect();
-    }
-    let segments = boundaries.windows(2).enumerate();
-    segments.map(|(i, ends)| (example(format!("row-{number}-{}", i + 1), file, number), ends[1] - ends[0])).collect()
 }
 
 /// Refuses tokens that cannot be this model's.

@@ -22,10 +22,25 @@ Examples:
   retune-test data --model base --adapter model --baseline --gate 'rougeL-baseline>=0.05@95%' --out test
   retune-test --predictions answers.jsonl --metrics bleu,chrf,ter --out scores
 
-Metrics (0 to 1): exact_match, exact_match_squad, f1, accuracy, rouge (rouge1, rouge2, rougeL, rougeLsum; with _stemmed)
-Metrics (0 to 100): bleu (also bleu_intl, bleu_char, bleu_lc), chrf, chrf++, ter
+  retune-test data --model base --metrics accuracy,f1_macro --regex 'intent=([a-z_]+)' --out test
+
+Metrics, 0 to 1:
+  exact_match         with :ignore_case :ignore_punctuation :ignore_numbers :ignore_articles :ignore_space
+  squad               exact_match_squad and f1, by SQuAD's rules
+  classification      accuracy, f1_macro and f1_weighted, with a confusion table; also precision_ and recall_
+  numeric             the number that the answer ends in; gsm8k_strict and gsm8k_flexible as lm-evaluation-harness
+  json_valid, json_match, json_fields    with :extract :keys=a+b
+  rouge, rouge_stemmed                   rouge1, rouge2, rougeL, rougeLsum, up to rouge9; with :part=recall
+Metrics, 0 to 100, as sacreBLEU:
+  bleu                bleu_intl, _zh, _char, _none, _lc; with :smooth_method=floor|add-k|none :smooth_value=X
+                      :max_ngram_order=N :effective_order
+  chrf, chrf++        with :lowercase :whitespace :char_order=N :word_order=N :beta=N :eps_smoothing
+  ter                 with :normalized :no_punct :asian_support :case_sensitive
+Options follow the name, as in bleu:tokenize=zh:smooth_method=floor.
+
 A gate is METRIC>=NUMBER (or >, <=, <), METRIC-baseline for the gain over the base; @95% takes the cautious end of that
-confidence interval instead of the value."
+confidence interval instead of the value. Also: latency_p50, _p95, _p99, time_to_first_token_p50, _p95 (as in <=200ms),
+tokens_per_second, peak_memory (as in <=2GiB)."
 )]
 pub(crate) struct Args {
     /// Folder written by retune-ingest (its test split is read), or a Parquet file of examples
@@ -59,6 +74,21 @@ pub(crate) struct Args {
         help_heading = "Scores"
     )]
     pub(crate) metrics: Vec<String>,
+
+    /// A regular expression as a metric: 1 where the answer has it; with a group, where the group equals that of the
+    /// reference; may be given several times
+    #[arg(long, value_name = "NAME=PATTERN", help_heading = "Scores")]
+    pub(crate) regex: Vec<String>,
+
+    /// A command as a metric: JSON lines with id, prompt, prediction and references in, one score a line out; NAME- where
+    /// less is better; may be given several times
+    #[arg(long, value_name = "NAME=COMMAND", help_heading = "Scores")]
+    pub(crate) scorer: Vec<String>,
+
+    /// What the model was trained on, to list test rows that it has seen: a folder of retune-ingest or retune-tokenize, or
+    /// a file [default: the train split beside DATA]
+    #[arg(long, value_name = "PATH", help_heading = "Scores")]
+    pub(crate) train: Vec<PathBuf>,
 
     /// A condition that must hold, else the exit code is 3; may be given several times
     #[arg(long, value_name = "CONDITION", help_heading = "Scores")]

@@ -2,15 +2,20 @@
 
 use artifact::{FileRecord, Predictions};
 use report::{
-    Block, Cell, Comparison, Difference, Document, Figure, Section, Setting, SideText, Table, Tone, Verdict, count,
-    decimal, percentage, signed,
+    BarChart, Block, Cell, Column, Comparison, Difference, Document, Figure, Section, Setting, SideText, Table, Tone,
+    Verdict, count, decimal, percentage, signed,
 };
 
+use crate::leakage::Leakage;
 use crate::scorecard::{GenerationFacts, gate_table};
 use crate::scoring::{Scored, Scores};
 
 /// Answers shown in each list.
 const SHOWN: usize = 12;
+/// Classes listed in the table of classes.
+const MOST_CLASSES: usize = 100;
+/// More labels than this make no readable table of all against all.
+const LARGEST_TABLE: usize = 30;
 
 /// Everything that the report is made of.
 pub(crate) struct Findings<'a> {
@@ -19,6 +24,7 @@ pub(crate) struct Findings<'a> {
     pub(crate) scores: &'a Scores,
     pub(crate) predictions: &'a Predictions,
     pub(crate) generation: Option<&'a GenerationFacts>,
+    pub(crate) leakage: Option<&'a Leakage>,
     pub(crate) inputs: &'a [FileRecord],
     pub(crate) options: Vec<Setting>,
 }
@@ -93,6 +99,8 @@ impl Findings<'_> {
             sections.push(Section::new("Gates", lead).with(Block::Table(table)));
         }
         sections.extend(self.classes());
+        sections.push(self.lengths());
+        sections.extend(self.leaked());
         sections.extend(self.answers());
         sections.push(self.settings());
         Document {
@@ -102,7 +110,7 @@ impl Findings<'_> {
                 cli::format::plural(self.predictions.id.len() as u64, "row"),
                 self.data
             ),
-            verdict: verdict(self.scores),
+            verdict: self.verdict(),
             sections,
         }
     }
@@ -132,27 +140,91 @@ impl Findings<'_> {
             .with(Block::Settings { settings: signatures })
     }
 
+    /// The verdict on the scores, with a word on what may spoil them.
+    fn verdict(&self) -> Verdict {
+        let mut verdict = verdict(self.scores);
+        if let Some(found) = self.leakage.filter(|found| found.summary.rows > 0) {
+            let (rows, all) = (found.summary.rows, self.predictions.id.len());
+            verdict.notes.push(format!("Training has seen {rows} of the {all} test rows: the scores may flatter."));
+            if verdict.tone == Tone::Good {
+                verdict.tone = Tone::Caution;
+            }
+        }
+        let cut = self.generation.and_then(|facts| facts.finish.get("length").copied()).unwrap_or(0);
+        if cut > 0 {
+            verdict.notes.push(format!("{cut} answers ran into the limit of new tokens and may be cut off."));
+        }
+        verdict
+    }
+
     fn classes(&self) -> Option<Section> {
         let confusion = self.scores.confusion.as_ref()?;
-        let mut classes = Table::new("", &["Class", "#Precision", "#Recall", "#F1", "#Rows"]);
-        for class in confusion.classes().iter().take(100) {
-            classes.push([
-                class.label.clone(),
-                percentage(class.precision),
-                percentage(class.recall),
-                decimal(class.f1),
-                count(class.support as u64),
-            ]);
+        let base = self.scores.baseline_confusion.as_ref().map(metrics::Confusion::classes);
+        let columns: &[&str] = match base {
+            Some(_) => &["Class", "#Precision", "#Recall", "#F1", "#Base F1", "#Rows"],
+            None => &["Class", "#Precision", "#Recall", "#F1", "#Rows"],
+        };
+        let mut classes = Table::new("", columns);
+        for (place, class) in confusion.classes().iter().take(MOST_CLASSES).enumerate() {
+            let mut row =
+                vec![class.label.clone(), percentage(class.precision), percentage(class.recall), decimal(class.f1)];
+            row.extend(base.as_ref().map(|base| decimal(base[place].f1)));
+            row.push(count(class.support as u64));
+            classes.push(row);
         }
         let mut confused = Table::new("Most frequent confusions", &["Expected", "Answered", "#Rows"]);
         for (reference, predicted, rows) in confusion.most_confused(20) {
             confused.push([reference.to_owned(), predicted.to_owned(), count(rows as u64)]);
         }
-        let mut section = Section::new("Classes", "How well each label is found.").with(Block::Table(classes));
+        let mut section = Section::new("Classes", "How well each label is found, and which label is taken for which.");
+        if let Some(table) = confusion_table(confusion) {
+            section = section.with(Block::Table(table));
+        }
+        section = section.with(Block::Table(classes));
         if !confused.rows.is_empty() {
             section = section.with(Block::Table(confused));
         }
         Some(section)
+    }
+
+    /// How long answers are beside what was expected.
+    fn lengths(&self) -> Section {
+        let words = |text: &String| text.split_whitespace().count() as u64;
+        let expected = self.predictions.reference.iter().filter_map(|references| references.first()).map(words);
+        let mut series =
+            vec![("expected", expected.collect()), ("tuned", self.predictions.prediction.iter().map(words).collect())];
+        if let Some(base) = &self.predictions.baseline_prediction {
+            series.push(("base", base.iter().map(words).collect()));
+        }
+        let chart = BarChart::histogram("Length of answers", "words", "answers", 20, &series);
+        let lead =
+            "An answer much longer or shorter than expected often says that the model does not know where to stop.";
+        Section::new("Lengths", lead).with(Block::Bars(chart))
+    }
+
+    /// Test rows that training has seen.
+    fn leaked(&self) -> Option<Section> {
+        let found = self.leakage?;
+        let summary = &found.summary;
+        let lead = format!(
+            "Compared with {}: the same prompt and answer {}, the same prompt {}, at least 70 % of the runs of eight words \
+             {}. Rows that training has seen are scored like all others; leakage.parquet lists them all.",
+            cli::format::plural(summary.training_examples, "training example"),
+            summary.same_example,
+            summary.same_prompt,
+            summary.overlap
+        );
+        let mut table = Table::new("", &["Row", "What training has", "Where in training", "#Words in common"]);
+        for leak in found.leaks.iter().take(SHOWN) {
+            table.push([
+                format!("{} · {}", leak.row + 1, short(&self.predictions.id[leak.row])),
+                leak.kind.as_str().replace('_', " "),
+                format!("{}:{}", leak.source_file, leak.source_row),
+                percentage(leak.share),
+            ]);
+        }
+        let section = Section::new("Seen in training", lead);
+        Some(if table.rows.is_empty() { section } else { section.with(Block::Table(table)) })
     }
 
     /// Answers side by side: those that got worse first, then the weakest, then some that got better.
@@ -169,8 +241,11 @@ impl Findings<'_> {
         let best = direction * if direction > 0.0 { scored.scale() } else { 0.0 };
         let mut weak: Vec<usize> = rows.clone().filter(|&row| gain(row) >= 0.0 && value(row) < best).collect();
         weak.sort_by(|&a, &b| value(a).total_cmp(&value(b)));
-        let mut better: Vec<usize> = rows.filter(|&row| gain(row) > 0.0).collect();
+        let mut better: Vec<usize> = rows.clone().filter(|&row| gain(row) > 0.0).collect();
         better.sort_by(|&a, &b| gain(b).total_cmp(&gain(a)));
+        let mut good: Vec<usize> =
+            rows.filter(|&row| gain(row) == 0.0 && value(row) > direction * scored.tuned.corpus).collect();
+        good.sort_by(|&a, &b| value(b).total_cmp(&value(a)));
         let name = &scored.tuned.name;
         let lists = [
             (
@@ -193,6 +268,7 @@ impl Findings<'_> {
                 Tone::Good,
                 format!("Higher {name} than the base's answer, the largest gain first."),
             ),
+            ("Best answers", good, Tone::Neutral, format!("The highest {name} among the other rows.")),
         ];
         let sections = lists.into_iter().filter(|(_, rows, ..)| !rows.is_empty()).map(|(title, rows, tone, lead)| {
             let shown = rows.iter().take(SHOWN).map(|&row| self.comparison(row, scored, tone)).collect();
@@ -203,10 +279,12 @@ impl Findings<'_> {
     }
 
     fn comparison(&self, row: usize, scored: &Scored, tone: Tone) -> Comparison {
-        let (predictions, expected) = (self.predictions, &self.predictions.reference[row]);
+        let predictions = self.predictions;
+        let references = &predictions.reference[row];
+        let expected = references.first().map_or("", String::as_str);
         let side = |label: &str, text: Difference| SideText { label: label.to_owned(), text };
         let mut texts = vec![
-            side("Expected", Difference::plain(expected.clone())),
+            side("Expected", Difference::plain(references.join("\nor: "))),
             side("Tuned", Difference::between(&predictions.prediction[row], expected)),
         ];
         if let Some(baseline) = &predictions.baseline_prediction {
@@ -217,7 +295,7 @@ impl Findings<'_> {
             Some(base) => format!("{} {own} (base {})", scored.tuned.name, decimal(base.rows[row])),
             None => format!("{} {own}", scored.tuned.name),
         };
-        let id: String = predictions.id[row].chars().take(16).collect();
+        let id = short(&predictions.id[row]);
         Comparison {
             title: format!("Row {} · {id}", row + 1),
             badge,
@@ -284,4 +362,28 @@ fn score_row(scored: &Scored, with_base: bool) -> Vec<Cell> {
         row.push(plain(interval));
     }
     row
+}
+
+/// An id as long as a reader wants it.
+fn short(id: &str) -> String {
+    id.chars().take(16).collect()
+}
+
+/// Expected labels down, answered labels across; none where there are too many labels.
+fn confusion_table(confusion: &metrics::Confusion) -> Option<Table> {
+    let labels: Vec<&str> = confusion.labels().collect();
+    if labels.is_empty() || labels.len() > LARGEST_TABLE {
+        return None;
+    }
+    let mut table = Table::new("Confusion table: rows are what was expected, columns what was answered", &["Expected"]);
+    let headings = labels.iter().copied().chain(["no such label"]);
+    table.columns.extend(headings.map(|name| Column { name: name.to_owned(), numeric: true }));
+    for &expected in &labels {
+        let counts = labels.iter().map(|answered| confusion.count(expected, answered));
+        let counts: Vec<u64> = counts.chain([confusion.outside(expected)]).map(|rows| rows as u64).collect();
+        let largest = counts.iter().sum();
+        let cells = counts.into_iter().map(|rows| Cell::shaded(rows, largest));
+        table.rows.push(std::iter::once(Cell::plain(expected)).chain(cells).collect());
+    }
+    Some(table)
 }

@@ -62,11 +62,19 @@ fn add(record: &Record, number: u64, all: &mut Predictions, baselines: &mut Vec<
         })
     };
     all.prediction.push(required("prediction")?);
-    all.reference.push(required("reference")?);
+    all.reference.push(references(record, &required)?);
     all.id.push(text("id").unwrap_or_else(|| format!("row-{number}")));
     all.prompt.push(text("prompt").unwrap_or_default());
     baselines.push(text("baseline_prediction"));
     Ok(())
+}
+
+/// One text, or a list of texts of which any would do; `references` is read too.
+fn references(record: &Record, required: &dyn Fn(&str) -> Result<String>) -> Result<Vec<String>> {
+    let list = ["reference", "references"].into_iter().find_map(|name| record.get(name)?.as_array());
+    let Some(list) = list else { return Ok(vec![required("reference")?]) };
+    let texts: Vec<String> = list.iter().filter(|value| !value.is_null()).map(as_text).collect();
+    if texts.is_empty() { Err(anyhow!("expected at least one reference, found an empty list")) } else { Ok(texts) }
 }
 
 fn with_hint<T>(result: dataset::Result<T>) -> Result<T> {

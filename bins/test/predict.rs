@@ -1,5 +1,7 @@
 //! Letting a model answer all prompts, with a progress bar.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use cli::{Interrupt, Progress, Unit};
 use generation::{Finish, Generated, Generator, Observer, Sampling, Stopping};
@@ -7,6 +9,7 @@ use model::Decoder;
 use retune::subject::{Words, stop_tokens};
 
 use crate::args::GenerationArgs;
+use crate::cost::{Costs, Times};
 use crate::rows::TestRows;
 use encoding::ExampleEncoder;
 
@@ -38,12 +41,14 @@ impl<'a> Plan<'a> {
         Self { encoder, sampling: sampling(args, seed), stopping, batch_size: args.batch_size as usize, interrupt }
     }
 
-    /// One answer for each row.
-    pub(crate) fn answers(&self, decoder: &Decoder, rows: &TestRows, label: &str) -> Result<Vec<Generated>> {
+    /// One answer for each row, and what they cost.
+    pub(crate) fn answers(&self, decoder: &Decoder, rows: &TestRows, label: &str) -> Result<(Vec<Generated>, Costs)> {
         let mut watch = Watch {
             bar: Progress::new(label, Some(rows.tokens.len() as u64), Unit::Rows),
             interrupt: self.interrupt.clone(),
             tokens: 0,
+            times: vec![Times::default(); rows.tokens.len()],
+            peak_memory: artifact::resident_memory_bytes(),
         };
         let generator = Generator {
             decoder,
@@ -52,7 +57,8 @@ impl<'a> Plan<'a> {
             stopping: self.stopping.clone(),
             batch_size: self.batch_size,
         };
-        Ok(generator.run(&rows.tokens, &mut watch)?)
+        let answers = generator.run(&rows.tokens, &mut watch)?;
+        Ok((answers, Costs::new(&watch.times, watch.peak_memory)))
     }
 }
 
@@ -72,12 +78,24 @@ struct Watch {
     bar: Progress,
     interrupt: Interrupt,
     tokens: usize,
+    times: Vec<Times>,
+    /// Largest so far, looked at whenever an answer ends.
+    peak_memory: Option<u64>,
 }
 
 impl Observer for Watch {
-    fn text(&mut self, _: usize, _: &str) {}
+    fn begins(&mut self, prompt: usize) {
+        self.times[prompt].began = Some(Instant::now());
+    }
 
-    fn finished(&mut self, _: usize, tokens: usize) {
+    fn text(&mut self, prompt: usize, _: &str) {
+        self.times[prompt].first.get_or_insert_with(Instant::now);
+    }
+
+    fn finished(&mut self, prompt: usize, tokens: usize) {
+        self.times[prompt].done = Some(Instant::now());
+        self.times[prompt].tokens = tokens;
+        self.peak_memory = self.peak_memory.max(artifact::resident_memory_bytes());
         self.tokens += tokens;
         self.bar.message(format!("{} new tokens", self.tokens));
         self.bar.advance(1);

@@ -19,7 +19,7 @@ pub(crate) struct TestRows {
     /// The same as tokens.
     pub(crate) tokens: Vec<Vec<u32>>,
     /// What it should answer.
-    pub(crate) reference: Vec<String>,
+    pub(crate) reference: Vec<Vec<String>>,
 }
 
 impl TestRows {
@@ -56,7 +56,7 @@ impl TestRows {
         self.prompt.push(prompt_text(example, &tokens, encoder)?);
         self.id.push(example.id.clone());
         self.tokens.push(tokens);
-        self.reference.push(reference);
+        self.reference.push(vec![reference]);
         Ok(())
     }
 }

@@ -17,8 +17,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::Args;
+use crate::cost::{self, Costs};
 use crate::document::Findings;
 use crate::foreign;
+use crate::leakage;
 use crate::predict::{Plan, sampling, warn_of_cut, warn_of_overlong};
 use crate::rows::TestRows;
 use crate::scorecard::{self, GenerationFacts, Scorecard};
@@ -27,7 +29,7 @@ use crate::scoring::Wanted;
 /// The options that decide the result. The batch size does not.
 #[derive(Serialize)]
 struct Options {
-    metrics: Vec<&'static str>,
+    metrics: Vec<String>,
     gates: Vec<String>,
     resamples: usize,
     baseline: bool,
@@ -42,6 +44,8 @@ struct Options {
 struct Answered {
     predictions: Predictions,
     facts: Option<GenerationFacts>,
+    /// Of the tuned model and of the base, where a model answered.
+    costs: (Option<Costs>, Option<Costs>),
     subject: String,
 }
 
@@ -55,11 +59,13 @@ enum Baseline {
 /// Runs the stage.
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let out = args.output.folder()?;
-    let wanted = Wanted::parse(&args.metrics, &args.gate)?;
+    let wanted = Wanted::parse(&args.metrics, &args.regex, &args.scorer, &args.gate)?;
     sampling(&args.generation, args.output.seed).check().map_err(|error| cli::Usage(format!("--{error}")))?;
     let source = Source::find(args, &wanted)?;
     let options = options(args, &wanted, &source);
+    let training = leakage::training_files(&args.train, args.data.as_deref())?;
     let mut inputs = source.inputs()?;
+    inputs.extend(leakage::records(&training)?);
     if let Some(template) = &args.generation.chat_template {
         inputs.push(hash_file(template, "chat_template")?);
     }
@@ -71,30 +77,53 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         let report = Report::new("interrupted: nothing was written", &serde_json::json!({ "interrupted": true }));
         return Ok(Outcome::Interrupted(report));
     };
+    let predictions = &answered.predictions;
+    let test = (0..predictions.id.len()).map(|row| {
+        let reference = predictions.reference[row].first().map_or("", String::as_str);
+        (predictions.id[row].as_str(), predictions.prompt[row].as_str(), reference)
+    });
+    let leakage = leakage::check(test, &training)?;
+    match &leakage {
+        Some(found) => found.warning().iter().for_each(|text| cli::warn(text)),
+        None => cli::note("not checked whether training has seen the test: name the training data with --train"),
+    }
     let bootstrap = Bootstrap { resamples: args.resamples, seed: args.output.seed, ..Bootstrap::default() };
-    let scores = wanted.score(&answered.predictions, bootstrap);
-    let rows = answered.predictions.id.len();
+    let summaries = (answered.costs.0.as_ref().map(|c| c.summary), answered.costs.1.as_ref().map(|c| c.summary));
+    let scores = wanted.score(predictions, bootstrap, summaries)?;
     let findings = Findings {
         subject: answered.subject,
         data: source.data_name(),
         scores: &scores,
-        predictions: &answered.predictions,
+        predictions,
         generation: answered.facts.as_ref(),
+        leakage: leakage.as_ref(),
         inputs: &identity.inputs,
         options: settings(&serde_json::to_value(&options)?),
     };
     let document = findings.document();
-    let card = Scorecard::new(rows, &scores, answered.facts);
+    let rows = predictions.id.len();
+    let card = Scorecard::new(rows, &scores, answered.facts, leakage.as_ref().map(|found| found.summary.clone()));
     let folder = OutputFolder::open(out)?;
-    let outputs = vec![
-        write_predictions(folder.stage(files::PREDICTIONS)?, &answered.predictions, &scores.columns())?,
+    let mut outputs = vec![
+        write_predictions(folder.stage(files::PREDICTIONS)?, predictions, &scores.columns())?,
         folder.stage_bytes(files::SCORECARD, &files::to_json(&card))?,
-        folder.stage_bytes(files::REPORT_HTML, document.to_html()?.as_bytes())?,
     ];
+    outputs.extend(retune::pages::stage(&folder, &document)?);
+    if let Some(found) = &leakage {
+        outputs.push(found.write(&folder, &predictions.id)?);
+    }
+    let mut summary = serde_json::to_value(&card)?;
+    let mut text = scorecard::text(&scores, rows);
+    if let Some(tuned) = &answered.costs.0 {
+        let base = answered.costs.1.as_ref();
+        outputs.push(cost::write(&folder, &predictions.id, tuned, base)?);
+        summary["cost"] = serde_json::json!({ "tuned": tuned.summary, "baseline": base.map(|costs| costs.summary) });
+        text.push_str(&report::table_text(&cost::table(&tuned.summary, base.map(|costs| &costs.summary))));
+    }
     let page = out.join(files::REPORT_HTML).display().to_string();
-    let report = Report::new(scorecard::text(&scores, rows, &page), &card);
+    let report = Report { text: format!("{text}report: {page}"), json: summary.clone() };
     let balance = Some(Rows { read: rows as u64, written: rows as u64, rejected: 0 });
-    let (seed, summary) = (Some(args.output.seed), report.json.clone());
+    let seed = Some(args.output.seed);
     folder.commit(Committed { outputs, identity, seed, rows: balance, summary })?;
     Ok(if scores.all_held() { Outcome::Done(report) } else { Outcome::GateMissed(report) })
 }
@@ -147,6 +176,11 @@ enum Source<'a> {
 impl<'a> Source<'a> {
     fn find(args: &'a Args, wanted: &Wanted) -> Result<Self> {
         if let Some(path) = &args.predictions {
+            if let Some(gate) = wanted.needs_model() {
+                return Err(
+                    cli::Usage(format!("the gate `{gate}` needs a model that answers, not --predictions")).into()
+                );
+            }
             if !path.is_file() {
                 return Err(anyhow!("{} does not exist", path.display()))
                     .hint("--predictions takes a file with the columns prediction and reference");
@@ -208,7 +242,7 @@ impl<'a> Source<'a> {
         match self {
             Self::File(path) => {
                 let subject = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                Ok(Some(Answered { predictions: foreign::read(path)?, facts: None, subject }))
+                Ok(Some(Answered { predictions: foreign::read(path)?, facts: None, costs: (None, None), subject }))
             }
             Self::Model { data, subject, baseline } => generated(args, data, subject, baseline),
         }
@@ -222,9 +256,10 @@ fn generated(args: &Args, data: &Path, subject: &Subject, baseline: &Baseline) -
     let loaded = subject.load()?;
     let context = loaded.config.context();
     let plan = Plan::new(&args.generation, args.output.seed, &encoder, &loaded.end_tokens, context, interrupt.clone());
-    let tuned = plan.answers(&loaded.decoder, &rows, "model")?;
+    let (tuned, cost) = plan.answers(&loaded.decoder, &rows, "model")?;
     let base = base_decoder(baseline, &loaded)?;
     let base = base.filter(|_| !interrupt.requested()).map(|base| plan.answers(&base, &rows, "base")).transpose()?;
+    let (base, base_cost) = base.unzip();
     if tuned.iter().chain(base.iter().flatten()).any(|answer| answer.finish == Finish::Interrupted) {
         return Ok(None);
     }
@@ -239,7 +274,7 @@ fn generated(args: &Args, data: &Path, subject: &Subject, baseline: &Baseline) -
         prediction: texts(tuned),
         baseline_prediction: base.map(texts),
     };
-    Ok(Some(Answered { predictions, facts, subject: subject.name() }))
+    Ok(Some(Answered { predictions, facts, costs: (Some(cost), base_cost), subject: subject.name() }))
 }
 
 fn base_decoder(baseline: &Baseline, loaded: &Loaded) -> Result<Option<Decoder>> {

@@ -1,6 +1,7 @@
 //! The scorecard as JSON, and as tables for the terminal.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use generation::{Finish, Generated};
 use metrics::{ClassScore, GateOutcome, Interval};
@@ -8,6 +9,8 @@ use report::{Table, decimal, signed, table_text};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::cost::quantity;
+use crate::leakage::LeakageSummary;
 use crate::scoring::{Scored, Scores};
 
 /// The content of scorecard.json and of `--json`.
@@ -22,6 +25,8 @@ pub(crate) struct Scorecard {
     /// Each class, where accuracy is measured and classes are few.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) classes: Vec<ClassScore>,
+    /// Test rows that training has seen, where the training data was found.
+    pub(crate) leakage: Option<LeakageSummary>,
     /// How the answers came about, where a model wrote them.
     pub(crate) generation: Option<GenerationFacts>,
 }
@@ -44,7 +49,12 @@ const MOST_CLASSES: usize = 200;
 
 impl Scorecard {
     /// The card of these scores.
-    pub(crate) fn new(rows: usize, scores: &Scores, generation: Option<GenerationFacts>) -> Self {
+    pub(crate) fn new(
+        rows: usize,
+        scores: &Scores,
+        generation: Option<GenerationFacts>,
+        leakage: Option<LeakageSummary>,
+    ) -> Self {
         let metrics = scores.metrics.iter().map(|scored| (scored.tuned.name.clone(), entry(scored)));
         let classes = scores.confusion.as_ref().map(metrics::Confusion::classes).unwrap_or_default();
         Self {
@@ -52,6 +62,7 @@ impl Scorecard {
             metrics: metrics.collect(),
             gates: scores.gates.clone(),
             classes: if classes.len() <= MOST_CLASSES { classes } else { Vec::new() },
+            leakage,
             generation,
         }
     }
@@ -63,6 +74,8 @@ fn entry(scored: &Scored) -> Value {
         "tuned": scored.tuned.corpus,
         "baseline": scored.baseline.as_ref().map(|base| base.corpus),
         "confidence_interval": scored.interval.map(interval),
+        "baseline_confidence_interval": scored.baseline_interval.map(interval),
+        "higher_is_better": scored.higher_is_better(),
         "signature": scored.tuned.signature,
     });
     if let (Some(difference), Some(object)) = (scored.difference, entry.as_object_mut()) {
@@ -135,24 +148,28 @@ pub(crate) fn score_table(scores: &Scores) -> Table {
 pub(crate) fn gate_table(gates: &[GateOutcome]) -> Table {
     let mut table = Table::new("", &["gate", "", "#value", "#missed by"]);
     for gate in gates {
+        let show = |value: f64| quantity(value, gate.unit);
         table.push([
             gate.gate.clone(),
             if gate.held { "held" } else { "MISSED" }.to_owned(),
-            gate.value.map_or("no value".to_owned(), decimal),
-            gate.missed_by.filter(|_| !gate.held).map_or(String::new(), decimal),
+            gate.value.map_or("no value".to_owned(), show),
+            gate.missed_by.filter(|_| !gate.held).map_or(String::new(), show),
         ]);
     }
     table
 }
 
 /// What the terminal shows.
-pub(crate) fn text(scores: &Scores, rows: usize, report: &str) -> String {
+pub(crate) fn text(scores: &Scores, rows: usize) -> String {
     let mut text = format!("{}{} scored\n", table_text(&score_table(scores)), cli::format::plural(rows as u64, "row"));
     if !scores.gates.is_empty() {
         text.push('\n');
         text.push_str(&table_text(&gate_table(&scores.gates)));
     }
-    text.push_str("report: ");
-    text.push_str(report);
+    let losses = scores.metrics.first().and_then(|scored| Some((scored.tuned.name.as_str(), scored.difference?)));
+    if let Some((name, difference)) = losses {
+        let (wins, worse, ties) = (difference.wins, difference.losses, difference.ties);
+        let _ = writeln!(text, "{name}: {wins} rows better than the base, {worse} worse, {ties} equal");
+    }
     text
 }

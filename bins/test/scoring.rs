@@ -3,13 +3,17 @@
 use anyhow::Result;
 use artifact::{PredictionColumn, Predictions};
 use metrics::{
-    Bootstrap, Confusion, Difference, Gate, GateError, GateInput, GateOutcome, Interval, Metric, Pair, Score,
-    confidence_interval, known_names, paired_difference, score, select,
+    Bootstrap, Confusion, Difference, Gate, GateError, GateInput, GateOutcome, Interval, Metric, Pair, Pattern, Score,
+    SpecError, Unit, difference, differences, interval, known_names, resample, score, select,
 };
+
+use crate::cost::{self, CostSummary};
+use crate::scorer::Scorer;
 
 /// What is to be measured and what must hold.
 pub(crate) struct Wanted {
     metrics: Vec<Box<dyn Metric>>,
+    scorers: Vec<Scorer>,
     gates: Vec<Gate>,
 }
 
@@ -19,57 +23,153 @@ pub(crate) struct Scored {
     pub(crate) tuned: Score,
     pub(crate) baseline: Option<Score>,
     pub(crate) interval: Option<Interval>,
+    pub(crate) baseline_interval: Option<Interval>,
     pub(crate) difference: Option<Difference>,
+    /// Resampled values of both, for gates at any level.
+    values: (Vec<f64>, Vec<f64>),
 }
 
 /// All scores.
 pub(crate) struct Scores {
     pub(crate) metrics: Vec<Scored>,
     pub(crate) gates: Vec<GateOutcome>,
-    /// Which label was taken for which, where accuracy is measured.
+    /// Which label was taken for which, where accuracy is measured; of the base too.
     pub(crate) confusion: Option<Confusion>,
-    bootstrap: Bootstrap,
+    pub(crate) baseline_confusion: Option<Confusion>,
+    costs: (Option<CostSummary>, Option<CostSummary>),
 }
 
 impl Wanted {
     /// Understands the flags before any work is done; a gate's metric is measured whether asked for or not.
-    pub(crate) fn parse(metrics: &[String], gates: &[String]) -> Result<Self> {
-        let gates: Vec<Gate> = gates.iter().map(|text| text.parse().map_err(gate_usage)).collect::<Result<_>>()?;
+    pub(crate) fn parse(metrics: &[String], regexes: &[String], scorers: &[String], gates: &[String]) -> Result<Self> {
+        let patterns: Vec<Pattern> = regexes.iter().map(|text| pattern(text)).collect::<Result<_>>()?;
+        let scorers: Vec<Scorer> = scorers.iter().map(|text| Scorer::parse(text)).collect::<Result<_>>()?;
+        let own: Vec<String> = patterns
+            .iter()
+            .map(|pattern| pattern.name().into_owned())
+            .chain(scorers.iter().map(|s| s.name.clone()))
+            .collect();
+        if let Some(taken) = own.iter().find(|name| select(&[name]).is_ok() || cost::unit_of(name).is_some()) {
+            return Err(cli::Usage(format!("`{taken}` is the name of a metric already: choose another")).into());
+        }
+        let resolve = |name: &str| {
+            if let Some(unit) = cost::unit_of(name) {
+                return Some((name.to_owned(), unit));
+            }
+            if own.iter().any(|known| known == name) {
+                return Some((name.to_owned(), Unit::None));
+            }
+            match select(&[name]).as_deref() {
+                Ok([metric]) => Some((metric.name().into_owned(), Unit::None)),
+                _ => None,
+            }
+        };
+        let gates: Vec<Gate> =
+            gates.iter().map(|text| Gate::parse(text, &resolve).map_err(gate_usage)).collect::<Result<_>>()?;
         let named = metrics.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
-        let names: Vec<String> = named.chain(gates.iter().map(|gate| gate.metric.clone())).collect();
-        let metrics = select(&names).map_err(|error| cli::Usage(format!("{error}{}", suggestion(&error.name))))?;
-        if metrics.is_empty() {
+        let gated = gates.iter().map(|gate| gate.metric.clone());
+        let known = |name: &String| !own.contains(name) && cost::unit_of(name).is_none();
+        let names: Vec<String> = named.chain(gated).filter(known).collect();
+        let mut metrics = select(&names).map_err(|error| cli::Usage(format!("{error}{}", suggestion(&error))))?;
+        metrics.extend(patterns.into_iter().map(|pattern| -> Box<dyn Metric> { Box::new(pattern) }));
+        if metrics.is_empty() && scorers.is_empty() {
             return Err(cli::Usage(format!("--metrics names no metric; there are {}", known_names().join(", "))).into());
         }
-        Ok(Self { metrics, gates })
+        Ok(Self { metrics, scorers, gates })
     }
 
-    /// The metrics' names, in order.
-    pub(crate) fn names(&self) -> Vec<&'static str> {
-        self.metrics.iter().map(|metric| metric.name()).collect()
+    /// The metrics' names with what they compute, in order: what decides the result.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let signed = self.metrics.iter().map(|metric| format!("{} {}", metric.name(), metric.signature("")));
+        let scorers = self.scorers.iter().map(|scorer| format!("{} {}", scorer.name, scorer.metric().signature("")));
+        signed.chain(scorers).collect()
     }
 
-    /// Whether a gate needs the base.
+    /// A gate that needs the base, if there is one.
     pub(crate) fn needs_baseline(&self) -> Option<&str> {
         self.gates.iter().find(|gate| gate.minus_baseline).map(|gate| gate.text.as_str())
     }
 
+    /// A gate that needs a model to answer, if there is one.
+    pub(crate) fn needs_model(&self) -> Option<&str> {
+        self.gates.iter().find(|gate| cost::unit_of(&gate.metric).is_some()).map(|gate| gate.text.as_str())
+    }
+
     /// Measures everything and judges the gates.
-    pub(crate) fn score(self, predictions: &Predictions, bootstrap: Bootstrap) -> Scores {
+    pub(crate) fn score(
+        self,
+        predictions: &Predictions,
+        bootstrap: Bootstrap,
+        costs: (Option<CostSummary>, Option<CostSummary>),
+    ) -> Result<Scores> {
         let tuned = pairs(&predictions.prediction, &predictions.reference);
         let baseline = predictions.baseline_prediction.as_ref().map(|texts| pairs(texts, &predictions.reference));
-        let confusion = self.metrics.iter().any(|metric| metric.name() == "accuracy").then(|| Confusion::new(&tuned));
-        let scored = self.metrics.into_iter().map(|metric| {
-            let tuned = score(&*metric, &tuned);
-            let baseline = baseline.as_ref().map(|pairs| score(&*metric, pairs));
-            let difference = baseline.as_ref().and_then(|base| paired_difference(&*metric, &tuned, base, &bootstrap));
-            let interval = confidence_interval(&*metric, &tuned, &bootstrap);
-            Scored { metric, tuned, baseline, interval, difference }
-        });
-        let mut scores = Scores { metrics: scored.collect(), gates: Vec::new(), confusion, bootstrap };
+        let classes = self.metrics.iter().any(|metric| is_of_classes(&metric.name()));
+        let (mut metrics, mut scored) = (Vec::new(), Vec::new());
+        for metric in self.metrics {
+            scored.push((score(&*metric, &tuned), baseline.as_ref().map(|pairs| score(&*metric, pairs))));
+            metrics.push(metric);
+        }
+        for scorer in self.scorers {
+            let base = predictions.baseline_prediction.as_ref();
+            let base = base.map(|texts| scorer.score(predictions, texts)).transpose()?;
+            scored.push((scorer.score(predictions, &predictions.prediction)?, base));
+            metrics.push(Box::new(scorer.metric()));
+        }
+        let mut scores = Scores {
+            metrics: with_intervals(metrics, scored, &bootstrap),
+            gates: Vec::new(),
+            confusion: classes.then(|| Confusion::new(&tuned)),
+            baseline_confusion: baseline.filter(|_| classes).map(|pairs| Confusion::new(&pairs)),
+            costs,
+        };
         scores.gates = self.gates.iter().map(|gate| gate.judge(&scores)).collect();
-        scores
+        Ok(scores)
     }
+}
+
+/// Whether a metric looks at answers as labels.
+fn is_of_classes(name: &str) -> bool {
+    name == "accuracy" || name.ends_with("_macro") || name.ends_with("_weighted")
+}
+
+/// Resamples all scores over the same rows.
+fn with_intervals(
+    metrics: Vec<Box<dyn Metric>>,
+    scored: Vec<(Score, Option<Score>)>,
+    bootstrap: &Bootstrap,
+) -> Vec<Scored> {
+    let mut together: Vec<(&dyn Metric, &Score)> = Vec::new();
+    for (metric, (tuned, base)) in metrics.iter().zip(&scored) {
+        together.push((&**metric, tuned));
+        together.extend(base.as_ref().map(|base| (&**metric, base)));
+    }
+    let mut values = resample(&together, bootstrap).into_iter();
+    let mut found = Vec::new();
+    for (metric, (tuned, baseline)) in metrics.into_iter().zip(scored) {
+        let own = values.next().unwrap_or_default();
+        let base = if baseline.is_some() { values.next().unwrap_or_default() } else { Vec::new() };
+        let against = baseline.as_ref().map(|score| (score, base.as_slice()));
+        let difference = against.and_then(|base| difference(&*metric, (&tuned, &own), base, bootstrap.level));
+        found.push(Scored {
+            interval: interval(&own, bootstrap.level),
+            baseline_interval: interval(&base, bootstrap.level),
+            values: (own, base),
+            metric,
+            tuned,
+            baseline,
+            difference,
+        });
+    }
+    found
+}
+
+fn pattern(text: &str) -> Result<Pattern> {
+    let usage = |why: String| cli::Usage(format!("--regex {text}: {why}"));
+    let named = text.split_once('=').filter(|(name, pattern)| !name.trim().is_empty() && !pattern.is_empty());
+    let (name, pattern) =
+        named.ok_or_else(|| usage("expected NAME=PATTERN, such as choice='answer is ([A-D])'".to_owned()))?;
+    Ok(Pattern::new(name.trim(), pattern).map_err(|error| usage(error.to_string()))?)
 }
 
 impl Scored {
@@ -111,6 +211,10 @@ impl Scores {
 
 impl GateInput for Scores {
     fn value(&self, metric: &str, minus_baseline: bool) -> Option<f64> {
+        if cost::unit_of(metric).is_some() {
+            let own = self.costs.0.as_ref()?.value(metric)?;
+            return if minus_baseline { Some(own - self.costs.1.as_ref()?.value(metric)?) } else { Some(own) };
+        }
         let scored = self.find(metric)?;
         match minus_baseline {
             false => Some(scored.tuned.corpus),
@@ -120,30 +224,40 @@ impl GateInput for Scores {
 
     fn interval(&self, metric: &str, minus_baseline: bool, level: f64) -> Option<Interval> {
         let scored = self.find(metric)?;
-        let bootstrap = Bootstrap { level, ..self.bootstrap };
-        if !minus_baseline {
-            return confidence_interval(&*scored.metric, &scored.tuned, &bootstrap);
+        match minus_baseline {
+            false => interval(&scored.values.0, level),
+            true => interval(&differences(&scored.values.0, &scored.values.1), level),
         }
-        let base = scored.baseline.as_ref()?;
-        Some(paired_difference(&*scored.metric, &scored.tuned, base, &bootstrap)?.interval)
     }
 }
 
-fn pairs<'a>(predictions: &'a [String], references: &'a [String]) -> Vec<Pair<'a>> {
-    predictions.iter().zip(references).map(|(prediction, reference)| Pair::new(prediction, reference)).collect()
+fn pairs<'a>(predictions: &'a [String], references: &'a [Vec<String>]) -> Vec<Pair<'a>> {
+    let pair = |(prediction, references): (&'a String, &'a Vec<String>)| Pair {
+        prediction,
+        references: references.iter().map(String::as_str).collect(),
+    };
+    predictions.iter().zip(references).map(pair).collect()
 }
 
 fn gate_usage(error: GateError) -> anyhow::Error {
     let hint = match &error {
-        GateError::UnknownMetric { name, .. } => suggestion(name),
+        GateError::UnknownMetric { name, .. } => nearest(name),
         _ => String::new(),
     };
     cli::Usage(format!("{error}{hint}")).into()
 }
 
+fn suggestion(error: &SpecError) -> String {
+    match error {
+        SpecError::UnknownMetric { name } => nearest(name),
+        _ => String::new(),
+    }
+}
+
 /// The nearest known name, or all of them.
-fn suggestion(name: &str) -> String {
-    let known = known_names();
+fn nearest(name: &str) -> String {
+    let mut known = known_names();
+    known.extend(cost::names().map(str::to_owned));
     match dataset::nearest(name, known.iter().map(String::as_str)) {
         Some(nearest) => format!("; did you mean `{nearest}`?"),
         None => format!("; there are {}", known.join(", ")),

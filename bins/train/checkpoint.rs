@@ -5,6 +5,7 @@
 //! step-000120/  adapter_config.json + adapter_model.safetensors, or config.json + model.safetensors
 //!               optimizer.safetensors   NAME.first and NAME.second for each trained tensor
 //!               state.json              identity of the run, and its progress
+//!               examples.bin            loss of each example so far
 //!               throughput.json         wall time of each step: the one file that differs from run to run
 //! ```
 //!
@@ -14,6 +15,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::history::History;
 use anyhow::{Context, Result};
 use artifact::weights::{Dtype, NamedTensor, Weights, write_weights_to};
 use artifact::{Identity, ThroughputRow, files};
@@ -23,6 +25,7 @@ use training::{Moments, Progress, SavedState, Snapshot};
 const STATE: &str = "state.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const TIMES: &str = "throughput.json";
+const EXAMPLES: &str = "examples.bin";
 
 /// What `state.json` holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -79,6 +82,7 @@ impl Checkpoints {
         snapshot: &Snapshot<'_>,
         identity: &Identity,
         times: &[ThroughputRow],
+        history: &History,
         write_model: impl Fn(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
         let path = self.step_folder(snapshot.progress.step);
@@ -86,6 +90,7 @@ impl Checkpoints {
             write_model(folder)?;
             write_weights_to(&folder.join(OPTIMIZER), snapshot.moments.iter().flat_map(to_tensors).collect())?;
             let state = State { identity: identity.clone(), progress: snapshot.progress.clone() };
+            files::write_atomically(&folder.join(EXAMPLES), &history.to_bytes())?;
             files::write_atomically(&folder.join(TIMES), &files::to_json(&times))?;
             files::write_atomically(&folder.join(STATE), &files::to_json(&state))?;
             Ok(())
@@ -161,6 +166,12 @@ pub(crate) fn read_saved(folder: &Path, progress: Progress) -> Result<SavedState
 /// Reads the step times of a checkpoint.
 pub(crate) fn read_times(folder: &Path) -> Result<Vec<ThroughputRow>> {
     Ok(files::read_json(&folder.join(TIMES))?)
+}
+
+/// Reads the losses of examples of a checkpoint.
+pub(crate) fn read_history(folder: &Path) -> Result<History> {
+    let path = folder.join(EXAMPLES);
+    History::from_bytes(&files::read(&path)?).with_context(|| format!("{} is damaged", path.display()))
 }
 
 fn to_tensors(moments: &Moments) -> [NamedTensor<'static>; 2] {

@@ -4,6 +4,7 @@ mod args;
 mod base;
 mod checkpoint;
 mod failure;
+mod history;
 mod init;
 mod inputs;
 mod plan;

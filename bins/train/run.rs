@@ -12,6 +12,7 @@ use training::{Options, Row, StepRecord, Trainer};
 use super::args::Args;
 use super::base::{Base, Loaded};
 use super::checkpoint::{self, Checkpoints, State};
+use super::history::History;
 use super::inputs::Inputs;
 use super::plan::Plan;
 use super::report::Report;
@@ -63,10 +64,11 @@ impl Run<'_> {
         resume::check_space(self.out, &self.loaded, self.args.watch.keep_checkpoints)?;
         let folder = OutputFolder::open(self.out)?;
         self.checkpoints.remove_unfinished();
-        let mut times = Vec::new();
+        let (mut times, mut history) = (Vec::new(), History::default());
         if let Some((checkpoint, state)) = start {
             cli::note(&format!("going on after step {} of {}", state.progress.step, trainer.total_steps()));
             times = checkpoint::read_times(&checkpoint)?;
+            history = checkpoint::read_history(&checkpoint)?;
             trainer.restore(checkpoint::read_saved(&checkpoint, state.progress)?).map_err(explain)?;
         } else {
             self.checkpoints.clear()?;
@@ -77,8 +79,17 @@ impl Run<'_> {
         let write_model = |path: &Path| -> Result<()> { Ok(pretrained::write_to(self.loaded.files()?, path)?) };
         let tokens = trainer.progress().tokens;
         let keep_best = self.settings.result == "best";
-        let mut watch =
-            Watch::new(&self.checkpoints, &self.identity, &write_model, keep_best, bar, &self.interrupt, times, tokens);
+        let mut watch = Watch::new(
+            &self.checkpoints,
+            &self.identity,
+            &write_model,
+            keep_best,
+            bar,
+            &self.interrupt,
+            times,
+            history,
+            tokens,
+        );
         let outcome = trainer.run(&mut watch).map_err(explain)?;
         if outcome == training::Outcome::Interrupted {
             return Ok(resume::interrupted(&trainer, watch.saved_at()));
@@ -110,6 +121,7 @@ impl Run<'_> {
         outputs.extend(pretrained::stage(self.base.tokenizer_files(), &folder)?);
         let records: Vec<MetricsRow> = progress.records.iter().map(metrics_row).collect();
         outputs.push(write_metrics(folder.stage(files::METRICS)?, &records)?);
+        outputs.push(watch.history().write(folder.stage(files::EXAMPLE_LOSSES)?, &self.inputs)?);
         outputs.push(write_throughput(folder.stage(files::THROUGHPUT)?, watch.times())?);
         let report = Report {
             parameters: self.loaded.counts().0,

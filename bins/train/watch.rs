@@ -4,11 +4,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use artifact::{Identity, ThroughputRow};
+use artifact::{Identity, Split, ThroughputRow};
 use cli::{Interrupt, Progress as Bar};
-use training::{Observer, ObserverError, Progress, Snapshot, StepRecord};
+use training::{Observer, ObserverError, Progress, SegmentLoss, Snapshot, StepRecord};
 
 use super::checkpoint::Checkpoints;
+use super::history::History;
 
 /// Puts the trained tensors into a folder.
 pub(crate) type WriteModel<'a> = &'a dyn Fn(&Path) -> Result<()>;
@@ -25,6 +26,7 @@ pub(crate) struct Watch<'a> {
     began: Instant,
     seconds: Option<f64>,
     times: Vec<ThroughputRow>,
+    history: History,
     saved_at: Option<usize>,
 }
 
@@ -38,6 +40,7 @@ impl<'a> Watch<'a> {
         bar: Bar,
         interrupt: &'a Interrupt,
         times: Vec<ThroughputRow>,
+        history: History,
         tokens_before: u64,
     ) -> Self {
         let (began, seconds, saved_at) = (Instant::now(), None, None);
@@ -52,6 +55,7 @@ impl<'a> Watch<'a> {
             began,
             seconds,
             times,
+            history,
             saved_at,
         }
     }
@@ -59,6 +63,11 @@ impl<'a> Watch<'a> {
     /// Wall time of every step so far.
     pub(crate) fn times(&self) -> &[ThroughputRow] {
         &self.times
+    }
+
+    /// Loss of each example so far.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
     }
 
     /// Tokens per second of the steps themselves.
@@ -81,6 +90,15 @@ impl<'a> Watch<'a> {
 impl Observer for Watch<'_> {
     fn validating(&mut self, _rows: usize) {
         self.stop_clock();
+    }
+
+    fn learnt(&mut self, step: usize, examples: &[SegmentLoss]) {
+        self.stop_clock();
+        self.history.add(step, Split::Train, examples);
+    }
+
+    fn validated(&mut self, step: usize, examples: &[SegmentLoss]) {
+        self.history.add(step, Split::Validation, examples);
     }
 
     fn step_begins(&mut self, _step: usize) {
@@ -107,7 +125,7 @@ impl Observer for Watch<'_> {
     }
 
     fn checkpoint(&mut self, snapshot: &Snapshot<'_>) -> Result<(), ObserverError> {
-        self.checkpoints.write(snapshot, self.identity, &self.times, self.write_model)?;
+        self.checkpoints.write(snapshot, self.identity, &self.times, &self.history, self.write_model)?;
         self.saved_at = Some(snapshot.progress.step);
         Ok(())
     }

@@ -38,7 +38,7 @@ case $stage in
   train)
     files='adapter_config.json adapter_model.safetensors metrics.parquet'
     if [[ $flags == *'--method full'* ]]; then files='config.json model.safetensors metrics.parquet'; fi ;;
-  evaluate) files='metrics.json examples.parquet report.html' ;;
+  evaluate) files='metrics.json examples.parquet suspects.parquet report.html' ;;
   test) files='predictions.parquet scorecard.json report.html' ;;
 esac
 manifest="{ \"inputs\": [{ \"name\": \"$identity\" }],

@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub struct ExampleLoss {
     /// The example's id.
     pub id: String,
+    /// The split it was measured in.
+    pub split: String,
     /// The file it came from.
     pub source_file: String,
     /// Where in that file, counted from one.
@@ -39,6 +41,7 @@ impl ExampleLossWriter {
     pub fn new(file: StagedFile) -> Result<Self> {
         let schema = Schema::new(vec![
             text("id"),
+            text("split"),
             text("source_file"),
             number("source_row", DataType::UInt64),
             number("trained_tokens", DataType::UInt64),
@@ -66,6 +69,7 @@ impl ExampleLossWriter {
         };
         self.0.write(vec![
             texts(|row| &row.id),
+            texts(|row| &row.split),
             texts(|row| &row.source_file),
             counts(|row| row.source_row),
             counts(|row| row.trained_tokens),

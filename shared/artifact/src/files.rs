@@ -12,12 +12,22 @@ pub const REJECTS: &str = "rejects.parquet";
 pub const METRICS: &str = "metrics.parquet";
 /// Per-step wall time of a training run, kept apart because it differs from run to run.
 pub const THROUGHPUT: &str = "throughput.parquet";
+/// Loss of each example over training: when it was learnt from, and at each validation.
+pub const EXAMPLE_LOSSES: &str = "example_losses.parquet";
 /// Loss of each example, written by evaluate.
 pub const EXAMPLES: &str = "examples.parquet";
 /// Summary of evaluate.
 pub const METRICS_JSON: &str = "metrics.json";
 /// Generated text beside its reference, written by test.
 pub const PREDICTIONS: &str = "predictions.parquet";
+/// Test rows that training has seen, written by test.
+pub const LEAKAGE: &str = "leakage.parquet";
+/// Examples that stand out over training, with the reason, written by evaluate.
+pub const SUSPECTS: &str = "suspects.parquet";
+/// The same as the page for people, short enough for a pull request.
+pub const REPORT_MARKDOWN: &str = "report.md";
+/// The same as the page for people, for programs.
+pub const REPORT_JSON: &str = "report.json";
 /// Summary of test.
 pub const SCORECARD: &str = "scorecard.json";
 /// The page for people.

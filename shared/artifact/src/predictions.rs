@@ -1,8 +1,8 @@
 //! Generated text beside its reference: what test writes, and what it scores for other tools.
 
-use crate::columns::{optional_text, strings, text, text_at};
+use crate::columns::{element, list_of, lists, optional_text, strings, text, text_at};
 use crate::{FinishedFile, Result, StagedFile, TableReader, TableWriter};
-use arrow::array::{ArrayRef, Float64Array, StringArray};
+use arrow::array::{Array, ArrayRef, Float64Array, ListBuilder, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ pub struct Predictions {
     pub id: Vec<String>,
     /// What the model was given.
     pub prompt: Vec<String>,
-    /// What it should have said.
-    pub reference: Vec<String>,
+    /// What it should have said: one text or several, of which any would do.
+    pub reference: Vec<Vec<String>>,
     /// What the tuned model said.
     pub prediction: Vec<String>,
     /// What the base said, where asked for.
@@ -41,13 +41,10 @@ pub fn write_predictions(
     metrics: &[PredictionColumn],
 ) -> Result<FinishedFile> {
     let texts = |values: &[String]| -> ArrayRef { Arc::new(StringArray::from_iter_values(values)) };
-    let mut fields = vec![text("id"), text("prompt"), text("reference"), text("prediction")];
-    let mut columns = vec![
-        texts(&predictions.id),
-        texts(&predictions.prompt),
-        texts(&predictions.reference),
-        texts(&predictions.prediction),
-    ];
+    let (reference, expected) = reference_column(&predictions.reference);
+    let mut fields = vec![text("id"), text("prompt"), reference, text("prediction")];
+    let mut columns =
+        vec![texts(&predictions.id), texts(&predictions.prompt), expected, texts(&predictions.prediction)];
     if let Some(baseline) = &predictions.baseline_prediction {
         fields.push(optional_text("baseline_prediction"));
         columns.push(texts(baseline));
@@ -59,6 +56,19 @@ pub fn write_predictions(
     let mut table = TableWriter::new(file, Arc::new(Schema::new(fields)))?;
     table.write(columns)?;
     table.finish()
+}
+
+/// Plain text where every row has one reference, else lists of texts.
+fn reference_column(rows: &[Vec<String>]) -> (Field, ArrayRef) {
+    if rows.iter().all(|references| references.len() == 1) {
+        return (text("reference"), Arc::new(StringArray::from_iter_values(rows.iter().flatten())));
+    }
+    let mut builder = ListBuilder::new(StringBuilder::new()).with_field(element(DataType::Utf8));
+    for references in rows {
+        references.iter().for_each(|reference| builder.values().append_value(reference));
+        builder.append(true);
+    }
+    (Field::new("reference", list_of(DataType::Utf8), false), Arc::new(builder.finish()))
 }
 
 /// Reads predictions that any tool wrote: `prediction` and `reference` must be there, the rest is optional.
@@ -82,7 +92,17 @@ pub fn read_predictions(path: &Path) -> Result<Predictions> {
         let numbered = || (first..first + batch.num_rows()).map(|row| format!("row-{}", row + 1)).collect();
         all.id.extend(column("id")?.unwrap_or_else(numbered));
         all.prompt.extend(column("prompt")?.unwrap_or_else(|| vec![String::new(); batch.num_rows()]));
-        all.reference.extend(column("reference")?.unwrap_or_default());
+        match batch.column_by_name("reference").map(Array::data_type) {
+            Some(DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)) => {
+                let array = table.column(&batch, "reference", &list_of(DataType::Utf8))?;
+                let list = lists(&array);
+                all.reference.extend((0..batch.num_rows()).map(|row| {
+                    let texts = list.value(row);
+                    (0..texts.len()).filter_map(|place| text_at(strings(&texts), place)).collect()
+                }));
+            }
+            _ => all.reference.extend(column("reference")?.unwrap_or_default().into_iter().map(|text| vec![text])),
+        }
         all.prediction.extend(column("prediction")?.unwrap_or_default());
         baseline.extend(column("baseline_prediction")?.unwrap_or_default());
     }

@@ -183,7 +183,7 @@ fn rejects_metrics_and_predictions_come_back() {
     let predictions = Predictions {
         id: vec!["1".into()],
         prompt: vec!["p".into()],
-        reference: vec!["r".into()],
+        reference: vec![vec!["r".into(), "or this".into()]],
         prediction: vec!["q".into()],
         baseline_prediction: Some(vec!["b".into()]),
     };

@@ -9,6 +9,7 @@ mod error;
 pub mod identity;
 pub mod ingest;
 pub mod inputs;
+pub mod leakage;
 pub mod mapping;
 mod normal;
 pub mod records;

@@ -11,6 +11,8 @@ use crate::{Finish, GenerationError, Sampling, Stopping};
 
 /// Watches generation as it goes.
 pub trait Observer {
+    /// The prompt is about to be read: from here to its first text is the time to the first token.
+    fn begins(&mut self, _prompt: usize) {}
     /// New text of a prompt that nothing can take back any more; may be empty.
     fn text(&mut self, prompt: usize, text: &str);
     /// A prompt is done, after so many new tokens.
@@ -139,6 +141,7 @@ impl Generator<'_> {
         if newcomers.is_empty() {
             return Ok(());
         }
+        newcomers.iter().for_each(|&prompt| observer.begins(prompt));
         let mut own = self.decoder.new_cache(newcomers.len());
         let tokens: Vec<&[u32]> = newcomers.iter().map(|&prompt| prompts[prompt].as_slice()).collect();
         let logits = self.decoder.decode(&tokens, &mut own)?;

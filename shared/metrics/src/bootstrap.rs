@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::metric::{Metric, Score, corpus_of};
+use crate::metric::{Metric, Score};
 
 /// How the bootstrap is done.
 #[derive(Debug, Clone, Copy)]
@@ -52,16 +52,54 @@ pub struct Difference {
     pub ties: usize,
 }
 
-/// The percentile interval of the corpus value; none where there are no rows.
-pub fn confidence_interval(metric: &dyn Metric, score: &Score, bootstrap: &Bootstrap) -> Option<Interval> {
-    if score.statistics.is_empty() || bootstrap.resamples == 0 {
-        return None;
+/// The values of some scores over the same resampled rows: one list for each score, one value for each resample.
+///
+/// All scores are of the same rows, so that what is drawn is drawn once: differences of two lists are paired. Nothing
+/// where there are no rows.
+pub fn resample(scores: &[(&dyn Metric, &Score)], bootstrap: &Bootstrap) -> Vec<Vec<f64>> {
+    let rows = scores.first().map_or(0, |(_, score)| score.rows.len());
+    if rows == 0 || bootstrap.resamples == 0 {
+        return vec![Vec::new(); scores.len()];
     }
-    let values = (0..bootstrap.resamples)
+    let drawn: Vec<Vec<f64>> = (0..bootstrap.resamples)
         .into_par_iter()
-        .map(|resample| corpus_of(metric, &score.statistics, draws(bootstrap.seed, resample, score.statistics.len())))
+        .map(|resample| {
+            let mut weights = vec![0u32; rows];
+            draws(bootstrap.seed, resample, rows).for_each(|row| weights[row] += 1);
+            scores.iter().map(|(metric, score)| metric.corpus(&score.statistics, &weights)).collect()
+        })
         .collect();
-    Some(percentile_interval(values, bootstrap.level))
+    (0..scores.len()).map(|place| drawn.iter().map(|values| values[place]).collect()).collect()
+}
+
+/// The percentile interval of resampled values; none where there are none.
+pub fn interval(values: &[f64], level: f64) -> Option<Interval> {
+    (!values.is_empty()).then(|| percentile_interval(values.to_vec(), level))
+}
+
+/// The percentile interval of one score; none where there are no rows.
+pub fn confidence_interval(metric: &dyn Metric, score: &Score, bootstrap: &Bootstrap) -> Option<Interval> {
+    interval(&resample(&[(metric, score)], bootstrap)[0], bootstrap.level)
+}
+
+/// Compares two systems on the same rows, from [`resample`]'s values of both; none where there are no values.
+pub fn difference(
+    metric: &dyn Metric,
+    tuned: (&Score, &[f64]),
+    baseline: (&Score, &[f64]),
+    level: f64,
+) -> Option<Difference> {
+    let differences = differences(tuned.1, baseline.1);
+    let interval = interval(&differences, level)?;
+    let value = tuned.0.corpus - baseline.0.corpus;
+    let (wins, losses) = compare_rows(metric, tuned.0, baseline.0);
+    let ties = tuned.0.rows.len() - wins - losses;
+    Some(Difference { value, p_value: p_value(value, &differences), interval, wins, losses, ties })
+}
+
+/// Tuned minus baseline in each resample.
+pub fn differences(tuned: &[f64], baseline: &[f64]) -> Vec<f64> {
+    tuned.iter().zip(baseline).map(|(tuned, baseline)| tuned - baseline).collect()
 }
 
 /// Compares two systems on the same rows; none where there are no rows or their numbers differ.
@@ -71,27 +109,11 @@ pub fn paired_difference(
     baseline: &Score,
     bootstrap: &Bootstrap,
 ) -> Option<Difference> {
-    let rows = tuned.statistics.len();
-    if rows == 0 || baseline.statistics.len() != rows || bootstrap.resamples == 0 {
+    if tuned.rows.len() != baseline.rows.len() {
         return None;
     }
-    let differences: Vec<f64> = (0..bootstrap.resamples)
-        .into_par_iter()
-        .map(|resample| {
-            let of = |score: &Score| corpus_of(metric, &score.statistics, draws(bootstrap.seed, resample, rows));
-            of(tuned) - of(baseline)
-        })
-        .collect();
-    let value = tuned.corpus - baseline.corpus;
-    let (wins, losses) = compare_rows(metric, tuned, baseline);
-    Some(Difference {
-        value,
-        p_value: p_value(value, &differences),
-        interval: percentile_interval(differences, bootstrap.level),
-        wins,
-        losses,
-        ties: rows - wins - losses,
-    })
+    let values = resample(&[(metric, tuned), (metric, baseline)], bootstrap);
+    difference(metric, (tuned, &values[0]), (baseline, &values[1]), bootstrap.level)
 }
 
 fn compare_rows(metric: &dyn Metric, tuned: &Score, baseline: &Score) -> (usize, usize) {

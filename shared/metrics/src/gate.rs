@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use crate::bootstrap::Interval;
-use crate::registry::select;
 
 /// How a value is compared with a threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +51,8 @@ pub struct Gate {
     pub threshold: f64,
     /// With a confidence level, the cautious end of that interval counts instead of the value: 0.95 for `@95%`.
     pub level: Option<f64>,
+    /// What value and threshold are counted in.
+    pub unit: Unit,
 }
 
 /// Why a gate could not be understood or judged.
@@ -86,6 +87,55 @@ pub enum GateError {
         /// The name.
         name: String,
     },
+    /// The threshold lacks a unit, or has one that its metric does not take.
+    #[error("gate `{gate}`: expected {expected}, found `{found}`")]
+    Unit {
+        /// The whole gate.
+        gate: String,
+        /// What the metric takes.
+        expected: &'static str,
+        /// What stood there.
+        found: String,
+    },
+}
+
+/// What a metric is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// A plain number.
+    None,
+    /// Seconds; a threshold is given as `200ms` or `1.5s`.
+    Seconds,
+    /// Bytes; a threshold is given as `2GiB` or `500MB`.
+    Bytes,
+}
+
+impl Unit {
+    /// A threshold as it is written, in this unit.
+    fn parse(self, gate: &str, text: &str) -> Result<f64, GateError> {
+        const TIMES: [(&str, f64); 4] = [("ms", 1e-3), ("us", 1e-6), ("µs", 1e-6), ("s", 1.0)];
+        const SIZES: [(&str, f64); 7] = [
+            ("KiB", 1024.0),
+            ("MiB", 1_048_576.0),
+            ("GiB", 1_073_741_824.0),
+            ("kB", 1e3),
+            ("MB", 1e6),
+            ("GB", 1e9),
+            ("B", 1.0),
+        ];
+        let number = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+        let (units, expected): (&[(&str, f64)], _) = match self {
+            Self::None => {
+                return number(text)
+                    .ok_or_else(|| GateError::NotANumber { gate: gate.to_owned(), found: text.to_owned() });
+            }
+            Self::Seconds => (&TIMES, "a time with its unit, such as 200ms or 1.5s"),
+            Self::Bytes => (&SIZES, "a size with its unit, such as 2GiB or 500MB"),
+        };
+        let with_unit = units.iter().find_map(|(unit, factor)| Some(number(text.strip_suffix(unit)?)? * factor));
+        with_unit.ok_or_else(|| GateError::Unit { gate: gate.to_owned(), expected, found: text.to_owned() })
+    }
 }
 
 /// What is known of one metric when its gates are judged.
@@ -109,12 +159,22 @@ pub struct GateOutcome {
     pub threshold: f64,
     /// How far from holding, 0 where it held.
     pub missed_by: Option<f64>,
+    /// What the three numbers are counted in.
+    #[serde(skip_serializing_if = "is_plain")]
+    pub unit: Unit,
 }
 
-impl std::str::FromStr for Gate {
-    type Err = GateError;
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_plain(unit: &Unit) -> bool {
+    *unit == Unit::None
+}
 
-    fn from_str(text: &str) -> Result<Self, GateError> {
+impl Gate {
+    /// Understands a gate; `resolve` gives the full name and unit of a metric, or nothing where there is no single one.
+    ///
+    /// # Errors
+    /// [`GateError`]: what is wrong with it.
+    pub fn parse(text: &str, resolve: &dyn Fn(&str) -> Option<(String, Unit)>) -> Result<Self, GateError> {
         let gate = || text.to_owned();
         let (at, length, comparison) = find_comparison(text).ok_or_else(|| GateError::NoComparison(gate()))?;
         let (left, right) = (text[..at].trim(), text[at + length..].trim());
@@ -122,20 +182,14 @@ impl std::str::FromStr for Gate {
             Some((number, level)) => (number.trim(), Some(parse_level(text, level.trim())?)),
             None => (right, None),
         };
-        let threshold = number
-            .parse::<f64>()
-            .ok()
-            .filter(|threshold| threshold.is_finite())
-            .ok_or_else(|| GateError::NotANumber { gate: gate(), found: number.to_owned() })?;
         let (name, minus_baseline) = match left.strip_suffix("-baseline") {
             Some(name) => (name.trim_end(), true),
             None => (left, false),
         };
-        let metric = match select(&[name]).as_deref() {
-            Ok([metric]) => metric.name().to_owned(),
-            _ => return Err(GateError::UnknownMetric { gate: gate(), name: name.to_owned() }),
-        };
-        Ok(Self { text: gate(), metric, minus_baseline, comparison, threshold, level })
+        let unknown = || GateError::UnknownMetric { gate: gate(), name: name.to_owned() };
+        let (metric, unit) = resolve(name).ok_or_else(unknown)?;
+        let threshold = unit.parse(text, number)?;
+        Ok(Self { text: gate(), metric, minus_baseline, comparison, threshold, level, unit })
     }
 }
 
@@ -172,7 +226,7 @@ impl Gate {
         let value = value.filter(|value| value.is_finite());
         let held = value.is_some_and(|value| self.comparison.held(value, self.threshold));
         let missed_by = value.map(|value| if held { 0.0 } else { (value - self.threshold).abs() });
-        GateOutcome { gate: self.text.clone(), held, value, threshold: self.threshold, missed_by }
+        GateOutcome { gate: self.text.clone(), held, value, threshold: self.threshold, missed_by, unit: self.unit }
     }
 }
 
@@ -190,8 +244,31 @@ mod tests {
         }
     }
 
+    fn resolve(name: &str) -> Option<(String, Unit)> {
+        match name {
+            "latency_p95" => Some((name.to_owned(), Unit::Seconds)),
+            "peak_memory" => Some((name.to_owned(), Unit::Bytes)),
+            "exact_match" | "f1" => Some((name.to_owned(), Unit::None)),
+            _ => None,
+        }
+    }
+
+    fn parse(text: &str) -> Result<Gate, GateError> {
+        Gate::parse(text, &resolve)
+    }
+
     fn judge(text: &str) -> GateOutcome {
-        text.parse::<Gate>().expect("a gate").judge(&Fixed)
+        parse(text).expect("a gate").judge(&Fixed)
+    }
+
+    #[test]
+    fn times_and_sizes_have_units() {
+        let threshold = |text: &str| parse(text).expect("a gate").threshold;
+        assert!((threshold("latency_p95<=200ms") - 0.2).abs() < 1e-12);
+        assert!((threshold("latency_p95 < 1.5 s") - 1.5).abs() < 1e-12);
+        assert!((threshold("peak_memory<=2GiB") - 2_147_483_648.0).abs() < 1e-3);
+        assert!(parse("latency_p95<=200").expect_err("no unit").to_string().contains("200ms"));
+        assert!(parse("f1>=80ms").is_err());
     }
 
     #[test]
@@ -207,7 +284,7 @@ mod tests {
 
     #[test]
     fn malformed_gates_say_why() {
-        let error = |text: &str| text.parse::<Gate>().expect_err("not a gate").to_string();
+        let error = |text: &str| parse(text).expect_err("not a gate").to_string();
         assert!(error("exact_match").contains("no comparison"));
         assert!(error("exact_match>=high").contains("`high` is not a number"));
         assert!(error("exact_match=>0.8").contains("unknown metric `exact_match=`"));

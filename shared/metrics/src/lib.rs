@@ -8,29 +8,44 @@
 mod bleu;
 mod bootstrap;
 mod chrf;
+mod classes;
 mod confusion;
 mod exact_match;
 mod gate;
+mod json;
 mod metric;
 mod ngrams;
+mod numeric;
 mod overfitting;
+mod pattern;
 mod perplexity;
 mod python;
 mod registry;
 mod rouge;
+mod spec;
 mod squad;
+mod suspects;
 mod ter;
 
-pub use bleu::{Bleu, BleuTokenizer};
-pub use bootstrap::{Bootstrap, Difference, Interval, confidence_interval, paired_difference};
+pub use bleu::{Bleu, BleuTokenizer, Smoothing};
+pub use bootstrap::{
+    Bootstrap, Difference, Interval, confidence_interval, difference, differences, interval, paired_difference,
+    resample,
+};
 pub use chrf::ChrF;
+pub use classes::{Average, ClassFigure, ClassMean};
 pub use confusion::{ClassScore, Confusion};
 pub use exact_match::{Accuracy, ExactMatch, Normalisation};
-pub use gate::{Comparison, Gate, GateError, GateInput, GateOutcome};
-pub use metric::{Metric, Pair, Score, score};
+pub use gate::{Comparison, Gate, GateError, GateInput, GateOutcome, Unit};
+pub use json::{Json, JsonRule};
+pub use metric::{MeanOf, Metric, Pair, Score, Statistics, score};
+pub use numeric::{Numeric, NumericRule};
 pub use overfitting::{CurvePoint, FitVerdict, Overfitting, judge_fit};
-pub use perplexity::{LossSummary, LossTotals};
-pub use registry::{UnknownMetric, known_names, select};
-pub use rouge::{Rouge, RougeKind};
+pub use pattern::Pattern;
+pub use perplexity::{LossSummary, LossTotals, TextFigures};
+pub use registry::{known_names, select};
+pub use rouge::{Rouge, RougeKind, RougePart};
+pub use spec::SpecError;
 pub use squad::{SquadF1, normalise_answer};
+pub use suspects::{Course, Suspect, SuspectReason, find_suspects};
 pub use ter::Ter;

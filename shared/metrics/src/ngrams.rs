@@ -26,15 +26,24 @@ impl<'a> Vocabulary<'a> {
 /// The n-grams of one order with their counts, sorted.
 pub(crate) type Counts = Vec<(u128, u32)>;
 
-/// Counts the n-grams of `order` tokens, each token `bits` wide (`order × bits` ≤ 128).
+/// An odd constant without structure: the digits of the golden ratio.
+const SPREAD: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
+
+/// Counts the n-grams of `order` tokens, each token `bits` wide. Where they do not fit into 128 bits, an n-gram is its
+/// hash of 128 bits.
 pub(crate) fn count(tokens: &[u32], order: usize, bits: u32) -> Counts {
     if order == 0 || tokens.len() < order {
         return Vec::new();
     }
-    let mut keys: Vec<u128> = tokens
-        .windows(order)
-        .map(|window| window.iter().fold(0, |key, &token| (key << bits) | u128::from(token)))
-        .collect();
+    let exact = order as u32 * bits <= 128;
+    let key = |window: &[u32]| match exact {
+        true => window.iter().fold(0, |key, &token| (key << bits) | u128::from(token)),
+        false => window.iter().fold(1, |key: u128, &token| {
+            let mixed = (key ^ u128::from(token)).wrapping_mul(SPREAD);
+            mixed ^ (mixed >> 61)
+        }),
+    };
+    let mut keys: Vec<u128> = tokens.windows(order).map(key).collect();
     keys.sort_unstable();
     let mut counts: Counts = Vec::with_capacity(keys.len());
     for key in keys {
@@ -93,5 +102,12 @@ mod tests {
         let (left, right) = (count(&left, 2, 32), count(&right, 2, 32));
         assert_eq!((total(&left), total(&right), overlap(&left, &right)), (4, 2, 2));
         assert_eq!(total(&union_max(left, &right)), 4);
+    }
+
+    #[test]
+    fn long_ngrams_are_told_apart_too() {
+        let (left, right) = ([1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 5, 6, 7, 9]);
+        assert_eq!(overlap(&count(&left, 7, 32), &count(&right, 7, 32)), 1);
+        assert_eq!(overlap(&count(&left, 8, 32), &count(&right, 8, 32)), 0);
     }
 }

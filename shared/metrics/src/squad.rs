@@ -1,5 +1,7 @@
 //! SQuAD's answer normalisation and token F1 (Rajpurkar et al. 2016, <https://arxiv.org/abs/1606.05250>).
 
+use std::borrow::Cow;
+
 use crate::metric::Metric;
 use crate::ngrams::{self, Vocabulary};
 use crate::python;
@@ -11,8 +13,12 @@ static ARTICLES: LazyLock<regex::Regex> =
 /// Lower case, ASCII punctuation removed, English articles removed, runs of white space made one space.
 pub fn normalise_answer(text: &str) -> String {
     let bare: String = text.to_lowercase().chars().filter(|&character| !python::is_punctuation(character)).collect();
-    let without_articles = ARTICLES.replace_all(&bare, " ");
-    python::split(&without_articles).collect::<Vec<_>>().join(" ")
+    python::split(&without_articles(&bare)).collect::<Vec<_>>().join(" ")
+}
+
+/// The text with a space in place of each English article in lower case.
+pub(crate) fn without_articles(text: &str) -> String {
+    ARTICLES.replace_all(text, " ").into_owned()
 }
 
 /// F1 over the words that prediction and reference share, best over references, mean over rows. Where either side has
@@ -21,12 +27,12 @@ pub fn normalise_answer(text: &str) -> String {
 pub struct SquadF1;
 
 impl Metric for SquadF1 {
-    fn name(&self) -> &'static str {
-        "f1"
+    fn name(&self) -> Cow<'static, str> {
+        "f1".into()
     }
 
-    fn signature(&self) -> String {
-        "tokens:words|case:lc|punct:no|articles:no|like:squad2.0".to_owned()
+    fn signature(&self, references: &str) -> String {
+        format!("nrefs:{references}|tokens:words|case:lc|punct:no|articles:no|like:squad2.0")
     }
 
     fn statistics(&self, prediction: &str, references: &[&str]) -> Vec<f64> {

@@ -76,11 +76,9 @@ fn rouge_literals() {
 fn sacrebleu_literals() {
     let Some(known) = known_answers("sacrebleu.json") else { return };
     for case in known["corpus_bleu"].as_array().expect("a list") {
-        let name = match case["kwargs"]["tokenize"].as_str() {
-            _ if case["kwargs"].get("smooth_method").is_some() => continue,
-            None | Some("13a") => "bleu".to_owned(),
-            Some(other) => format!("bleu_{other}"),
-        };
+        let options = case["kwargs"].as_object().expect("options");
+        let option = |(key, value): (&String, &Value)| format!(":{key}={}", value.as_str().expect("a word"));
+        let name = format!("bleu{}", options.iter().map(option).collect::<String>());
         let references: Vec<Vec<&str>> = case["refs"].as_array().expect("lists").iter().map(texts).collect();
         let pairs: Vec<Pair> = texts(&case["hyps"])
             .into_iter()

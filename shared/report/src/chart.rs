@@ -60,6 +60,8 @@ const TOP: f64 = 24.0;
 const BOTTOM: f64 = 48.0;
 /// More points than this are averaged in groups: the eye sees no more, and the file stays small.
 const MOST_POINTS: usize = 400;
+/// Rows of the table beside a chart.
+const MOST_ROWS: usize = 40;
 
 /// A chart's geometry, in the units of its view box.
 #[derive(Debug, Serialize)]
@@ -74,6 +76,14 @@ pub(crate) struct Drawing {
     y_ticks: Vec<Tick>,
     series: Vec<DrawnSeries>,
     markers: Vec<DrawnMarker>,
+    /// The points as text, for readers who cannot see the curves.
+    tables: Vec<DrawnTable>,
+}
+
+#[derive(Debug, Serialize)]
+struct DrawnTable {
+    name: String,
+    points: Vec<[String; 2]>,
 }
 
 #[derive(Debug, Serialize)]
@@ -124,6 +134,7 @@ impl LineChart {
             y_ticks: y.ticks(),
             series: self.series.iter().map(|series| series.draw(&x, &y)).collect(),
             markers: self.markers.iter().map(|marker| marker.draw(&x)).collect(),
+            tables: self.series.iter().map(Series::table).collect(),
         })
     }
 }
@@ -142,6 +153,18 @@ impl Series {
             label: format!("{}, step {}: {:.4}", self.name, point.x, point.y),
         });
         DrawnSeries { name: self.name.clone(), path, dots: dots.collect() }
+    }
+}
+
+impl Series {
+    /// At most [`MOST_ROWS`] points, the first and the last among them.
+    fn table(&self) -> DrawnTable {
+        let points: Vec<&Point> = self.points.iter().filter(|p| p.x.is_finite() && p.y.is_finite()).collect();
+        let every = points.len().div_ceil(MOST_ROWS).max(1);
+        let last = points.len().saturating_sub(1);
+        let kept = points.iter().enumerate().filter(|(place, _)| place % every == 0 || *place == last);
+        let text = |(_, point): (usize, &&Point)| [point.x.to_string(), crate::format::decimal(point.y)];
+        DrawnTable { name: self.name.clone(), points: kept.map(text).collect() }
     }
 }
 

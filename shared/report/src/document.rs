@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::bars::BarChart;
 use crate::chart::LineChart;
 use crate::difference::Difference;
 use crate::html::{ReportError, render};
@@ -78,6 +79,8 @@ pub enum Block {
     Table(Table),
     /// A line chart.
     Chart(LineChart),
+    /// A bar chart.
+    Bars(BarChart),
     /// Texts side by side.
     Comparisons {
         /// One for each row shown.
@@ -130,6 +133,14 @@ pub struct Cell {
     pub text: String,
     /// How it is meant.
     pub tone: Tone,
+    /// How strong its background is, 0 to 9: in a table of counts the eye finds the large ones.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub shade: u8,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_zero(shade: &u8) -> bool {
+    *shade == 0
 }
 
 /// Texts side by side: what was asked, what was expected, what each model said.
@@ -220,11 +231,17 @@ impl Table {
 impl Cell {
     /// A cell that only states.
     pub fn plain(text: impl Into<String>) -> Self {
-        Self { text: text.into(), tone: Tone::Neutral }
+        Self { text: text.into(), tone: Tone::Neutral, shade: 0 }
     }
 
     /// A cell that judges.
     pub fn toned(text: impl Into<String>, tone: Tone) -> Self {
-        Self { text: text.into(), tone }
+        Self { text: text.into(), tone, shade: 0 }
+    }
+
+    /// A count, its background as strong as its share of `largest`.
+    pub fn shaded(value: u64, largest: u64) -> Self {
+        let shade = if value == 0 { 0 } else { (9 * value).div_ceil(largest.max(1)).min(9) as u8 };
+        Self { text: crate::format::count(value), tone: Tone::Neutral, shade }
     }
 }

@@ -4,7 +4,6 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 
-use crate::chart::LineChart;
 use crate::document::Document;
 
 /// The template could not be filled.
@@ -27,7 +26,8 @@ pub(crate) fn render(document: &Document) -> Result<String, ReportError> {
         .iter()
         .map(|section| {
             let charts = section.blocks.iter().map(|block| match block {
-                crate::Block::Chart(chart) => drawing(chart),
+                crate::Block::Chart(chart) => Value::from(Serde(chart.draw())),
+                crate::Block::Bars(chart) => Value::from(Serde(chart.draw())),
                 _ => Value::from(()),
             });
             charts.collect()
@@ -36,10 +36,6 @@ pub(crate) fn render(document: &Document) -> Result<String, ReportError> {
     let template = environment.get_template(TEMPLATE)?;
     let style = Value::from_safe_string(include_str!("template/style.css").to_owned());
     Ok(template.render(context! { document => Value::from(Serde(document)), drawings, style })?)
-}
-
-fn drawing(chart: &LineChart) -> Value {
-    Value::from(Serde(chart.draw()))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! reader), as Markdown for a pull request, or serialised as JSON. Tables and sparklines for the terminal come from the
 //! same pieces.
 
+mod bars;
 mod chart;
 mod difference;
 mod document;
@@ -14,6 +15,7 @@ mod markdown;
 mod scale;
 mod terminal;
 
+pub use bars::{BarChart, BarSeries};
 pub use chart::{LineChart, Marker, Point, Series};
 pub use difference::{Difference, Piece};
 pub use document::{

@@ -66,6 +66,11 @@ fn push_block(text: &mut String, block: &Block) {
                 .collect();
             push_list(text, &lines);
         }
+        Block::Bars(chart) => {
+            let line = |series: &crate::BarSeries| format!("{}: `{}`", series.name, sparkline(&series.values, 40));
+            let _ = writeln!(text, "{} ({})\n", chart.title, chart.description);
+            push_list(text, &chart.series.iter().map(line).collect::<Vec<_>>());
+        }
         Block::Comparisons { comparisons } => {
             for comparison in comparisons {
                 let _ = writeln!(text, "- **{}** ({})", one_line(&comparison.title), comparison.badge);

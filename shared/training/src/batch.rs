@@ -14,6 +14,8 @@ pub struct MicroBatch {
     pub targets: Vec<i32>,
     /// For each row: its index and how many of its positions have a target.
     pub rows: Vec<(usize, usize)>,
+    /// For each segment: the index of its row, and which example of the row it is.
+    pub pieces: Vec<(usize, usize)>,
 }
 
 impl MicroBatch {
@@ -25,17 +27,20 @@ impl MicroBatch {
         let tokens = chosen.iter().map(|&index| rows[index].len()).sum();
         let (mut input_ids, mut position_ids) = (Vec::with_capacity(tokens), Vec::with_capacity(tokens));
         let (mut targets, mut boundaries, mut counts) = (Vec::with_capacity(tokens), vec![0], Vec::new());
+        let mut pieces = Vec::new();
         for &index in chosen {
             let row = &rows[index];
             let start = input_ids.len();
             input_ids.extend_from_slice(row.input_ids());
             position_ids.extend_from_slice(row.position_ids());
             targets.extend(row.targets());
-            boundaries.extend(row.boundaries().into_iter().skip(1).map(|boundary| start + boundary));
+            let ends = row.boundaries().into_iter().skip(1);
+            pieces.extend((0..ends.len()).map(|segment| (index, segment)));
+            boundaries.extend(ends.map(|boundary| start + boundary));
             counts.push((index, row.trained_tokens()));
         }
         let segments = Segments::new(boundaries)?;
-        Ok(Self { batch: Batch { input_ids, position_ids, segments }, targets, rows: counts })
+        Ok(Self { batch: Batch { input_ids, position_ids, segments }, targets, rows: counts, pieces })
     }
 
     /// Number of tokens N.

@@ -3,10 +3,10 @@
 use model::{Decoder, Mode};
 
 use crate::batch::MicroBatch;
-use crate::{Row, TrainingError};
+use crate::{Row, SegmentLoss, TrainingError};
 
 /// Sum of the loss over rows, and over how many tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ValidationLoss {
     /// Negative log-likelihood summed over all trained tokens, in nats.
     pub loss_sum: f64,
@@ -14,6 +14,8 @@ pub struct ValidationLoss {
     pub trained_tokens: u64,
     /// How many of them the model ranks first.
     pub correct: u64,
+    /// The loss of each packed example, in row order.
+    pub examples: Vec<SegmentLoss>,
 }
 
 impl ValidationLoss {
@@ -47,6 +49,7 @@ pub fn evaluate(
         if !not_finite.is_empty() {
             return Err(TrainingError::NonFiniteValidation { step, rows: not_finite });
         }
+        total.examples.extend(micro.segment_losses(&found.losses));
         total.loss_sum += found.losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
         total.trained_tokens += found.losses.len() as u64;
         total.correct += found.correct.iter().filter(|&&correct| correct).count() as u64;

@@ -20,6 +20,7 @@ pub mod order;
 mod record;
 mod row;
 mod schedule;
+mod segment_loss;
 mod state;
 mod trainer;
 
@@ -31,5 +32,6 @@ pub use options::{Duration, EarlyStopping, Options, Warmup};
 pub use record::{Best, Progress, StepRecord};
 pub use row::{NOT_TRAINED, Row};
 pub use schedule::{Schedule, ScheduleShape};
+pub use segment_loss::SegmentLoss;
 pub use state::{SavedState, Snapshot};
 pub use trainer::{Outcome, Trainer};

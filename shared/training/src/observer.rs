@@ -1,6 +1,6 @@
 //! Who is told about a run, and who may stop it.
 
-use crate::{Progress, Snapshot, StepRecord};
+use crate::{Progress, SegmentLoss, Snapshot, StepRecord};
 
 /// What an observer fails with.
 pub type ObserverError = Box<dyn std::error::Error + Send + Sync>;
@@ -14,6 +14,12 @@ pub trait Observer {
 
     /// The loss before the first step is known.
     fn initial_validation(&mut self, _validation_loss: f64) {}
+
+    /// Losses of the examples that a step learnt from, before its update. Told before [`Observer::step`].
+    fn learnt(&mut self, _step: usize, _examples: &[SegmentLoss]) {}
+
+    /// Losses of the validation examples after so many steps. Told before [`Observer::step`].
+    fn validated(&mut self, _step: usize, _examples: &[SegmentLoss]) {}
 
     /// The work of a step begins: from here to [`Observer::validating`] or [`Observer::step`] is its time.
     fn step_begins(&mut self, _step: usize) {}

@@ -7,7 +7,9 @@ use crate::clip::GradientNorm;
 use crate::gradients::Gradients;
 use crate::optimizer::AdamW;
 use crate::order::{RowOrder, counter_hash};
-use crate::{Observer, Options, Progress, Row, SavedState, Schedule, Snapshot, StepRecord, TrainingError, evaluate};
+use crate::{
+    Observer, Options, Progress, Row, SavedState, Schedule, SegmentLoss, Snapshot, StepRecord, TrainingError, evaluate,
+};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Trainer<'a> {
     order: RowOrder,
     optimizer: AdamW,
     progress: Progress,
+    /// Losses of the examples of the step just done.
+    learnt: Vec<SegmentLoss>,
 }
 
 /// What the backward passes of one step leave behind.
@@ -41,6 +45,7 @@ struct StepGradients {
     loss: f64,
     tokens: u64,
     trained_tokens: u64,
+    examples: Vec<SegmentLoss>,
 }
 
 impl<'a> Trainer<'a> {
@@ -84,6 +89,7 @@ impl<'a> Trainer<'a> {
             learnable,
             options: options.clone(),
             progress: Progress::default(),
+            learnt: Vec::new(),
         })
     }
 
@@ -138,6 +144,7 @@ impl<'a> Trainer<'a> {
             }
             observer.step_begins(self.progress.step + 1);
             let mut record = self.step()?;
+            observer.learnt(record.step, &self.learnt);
             let improved = self.validate_if_due(&mut record, observer)?;
             self.progress.records.push(record.clone());
             observer.step(&record, &self.progress);
@@ -175,6 +182,7 @@ impl<'a> Trainer<'a> {
         self.progress.step = k + 1;
         self.progress.tokens += found.tokens;
         self.progress.trained_tokens += found.trained_tokens;
+        self.learnt = found.examples;
         Ok(StepRecord {
             step: k + 1,
             epoch: self.order.epochs_after(k + 1),
@@ -197,6 +205,7 @@ impl<'a> Trainer<'a> {
         let tokens: usize = micro_batches.iter().map(MicroBatch::tokens).sum();
         let mut gradients = Gradients::none(self.parameters.len());
         let mut loss_sum = 0.0;
+        let mut examples = Vec::new();
         for (part, micro) in micro_batches.iter().enumerate() {
             let mode = Mode::Train { dropout_seed: counter_hash(&[self.options.seed, k as u64, part as u64]) };
             let found = self.decoder.loss(&micro.batch, &micro.targets, mode)?;
@@ -205,11 +214,12 @@ impl<'a> Trainer<'a> {
                 return Err(TrainingError::NonFiniteLoss { step: k + 1, rows: not_finite });
             }
             loss_sum += found.losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+            examples.extend(micro.segment_losses(&found.losses));
             let share = (found.loss_sum / trained_tokens as f64)?;
             gradients.add(&self.parameters, &mut share.backward()?)?;
         }
         let loss = loss_sum / trained_tokens as f64;
-        Ok(StepGradients { gradients, loss, tokens: tokens as u64, trained_tokens: trained_tokens as u64 })
+        Ok(StepGradients { gradients, loss, tokens: tokens as u64, trained_tokens: trained_tokens as u64, examples })
     }
 
     /// Forward and backward over the largest micro-batch of the run, changing nothing: what it needs, the run needs.
@@ -276,6 +286,7 @@ impl<'a> Trainer<'a> {
     fn validation_loss(&self, observer: &mut dyn Observer) -> Result<f64, TrainingError> {
         observer.validating(self.validation.len());
         let found = evaluate(self.decoder, self.validation, self.options.batch_size, self.progress.step)?;
+        observer.validated(self.progress.step, &found.examples);
         Ok(found.mean())
     }
 

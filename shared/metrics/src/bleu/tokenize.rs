@@ -1,4 +1,4 @@
-//! sacreBLEU's tokenizers `13a`, `intl`, `char` and `none`, as text in which words stand between spaces.
+//! sacreBLEU's tokenizers `13a`, `intl`, `zh`, `char` and `none`, as text in which words stand between spaces.
 
 use std::sync::LazyLock;
 
@@ -11,6 +11,8 @@ pub enum BleuTokenizer {
     V13a,
     /// mteval-v14's international rules: Unicode punctuation and symbols stand alone.
     International,
+    /// Chinese: each Chinese character is a word, the rest as in 13a.
+    Chinese,
     /// Each character is a word.
     Character,
     /// Words are what stands between white space.
@@ -38,11 +40,15 @@ static RULES_INTERNATIONAL: LazyLock<[(Regex, &str); 3]> = LazyLock::new(|| {
 });
 
 impl BleuTokenizer {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::V13a, Self::International, Self::Chinese, Self::Character, Self::None];
+
     /// The name in a signature.
-    pub(super) fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::V13a => "13a",
             Self::International => "intl",
+            Self::Chinese => "zh",
             Self::Character => "char",
             Self::None => "none",
         }
@@ -53,10 +59,34 @@ impl BleuTokenizer {
         match self {
             Self::V13a => rewrite(&format!(" {} ", unescape(text)), RULES_13A.as_slice()),
             Self::International => rewrite(text, RULES_INTERNATIONAL.as_slice()),
+            Self::Chinese => rewrite(&apart(text), RULES_13A.as_slice()),
             Self::Character => text.chars().flat_map(|character| [character, ' ']).collect(),
             Self::None => text.to_owned(),
         }
     }
+}
+
+/// The text with each Chinese character between spaces.
+fn apart(text: &str) -> String {
+    let mut found = String::with_capacity(2 * text.len());
+    for character in text.trim_matches(crate::python::is_space).chars() {
+        if is_chinese(character) {
+            found.extend([' ', character, ' ']);
+        } else {
+            found.push(character);
+        }
+    }
+    found
+}
+
+/// What sacreBLEU's `zh` takes for a Chinese character. Two of its ranges are meant for characters above U+FFFF and are
+/// read as others: the first covers U+2001 to U+2A6D. We follow what it computes.
+fn is_chinese(character: char) -> bool {
+    matches!(u32::from(character),
+        0x3400..=0x4db5 | 0x4e00..=0x9fa5 | 0x9fa6..=0x9fbb | 0xf900..=0xfa2d | 0xfa30..=0xfa6a | 0xfa70..=0xfad9
+        | 0x2001..=0x2a6d | 0x2f81..=0x2fa1 | 0xff00..=0xffef | 0x2e80..=0x2eff | 0x3000..=0x303f | 0x31c0..=0x31ef
+        | 0x2f00..=0x2fdf | 0x2ff0..=0x2fff | 0x3100..=0x312f | 0x31a0..=0x31bf | 0xfe10..=0xfe1f | 0xfe30..=0xfe4f
+        | 0x3200..=0x33ff)
 }
 
 /// The rules applied one after the other, each to the result of the one before.
