@@ -16,6 +16,8 @@ use tempfile::TempDir;
 
 use crate::support::reference;
 
+mod memory;
+
 /// One row: input_ids, labels. Positions count from 0.
 type Row = (Vec<i32>, Vec<i32>);
 

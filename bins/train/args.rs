@@ -57,13 +57,22 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) watch: WatchArgs,
 
-    /// Print parameters, tokens, steps, memory and time (measured in a short warm-up), and stop
+    /// Print parameters, tokens, steps, memory by kind and time (measured in a short warm-up), and stop
     #[arg(long)]
     pub(crate) plan: bool,
 
     /// Where to compute; auto takes the best that this build has
     #[arg(long, value_enum, default_value_t = Device::Auto, help_heading = "Machine")]
     pub(crate) device: Device,
+
+    /// Memory that the run may take, such as 8GiB [default: nine tenths of what is free]
+    #[arg(long, value_name = "SIZE", value_parser = cli::parse_bytes, help_heading = "Machine")]
+    pub(crate) memory: Option<u64>,
+
+    /// Keep only the input of a layer between forward and backward pass and compute the layer twice: less memory, more
+    /// time, the same result to the byte. auto does so for as few layers as --memory asks for
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t = Checkpointing::Auto, help_heading = "Machine")]
+    pub(crate) activation_checkpointing: Checkpointing,
 
     /// Number format of the arithmetic
     #[arg(long, value_enum, default_value_t = Dtype::F32, help_heading = "Machine")]
@@ -205,6 +214,17 @@ pub(crate) enum Device {
     Cuda,
     /// Not in this build
     Metal,
+}
+
+/// Which layers are computed twice to save memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Checkpointing {
+    /// As few as fit into the memory
+    Auto,
+    /// All
+    On,
+    /// None
+    Off,
 }
 
 /// Number format of the arithmetic.

@@ -53,6 +53,16 @@ impl Base {
         super::inputs::Limits { vocabulary: description.vocabulary, context: description.context }
     }
 
+    /// Size of the weights: of their files, or of what random weights will take.
+    pub(crate) fn stored_bytes(&self) -> Result<u64> {
+        let Some(folder) = &self.folder else {
+            let parameters = self.config.description().parameters();
+            return Ok(parameters.iter().map(|parameter| 4 * parameter.shape.iter().product::<usize>() as u64).sum());
+        };
+        let size = |path: &Path| path.metadata().map(|found| found.len()).unwrap_or(0);
+        Ok(artifact::weights::Weights::open_model(folder)?.paths().map(size).sum())
+    }
+
     /// Content hashes for the manifest, under names that do not depend on the machine.
     pub(crate) fn records(&self, args: &Args) -> Result<Vec<FileRecord>> {
         let mut records = Vec::new();

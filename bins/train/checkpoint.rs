@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::history::History;
 use anyhow::{Context, Result};
-use artifact::weights::{Dtype, NamedTensor, Weights, write_weights_to};
+use artifact::weights::{NamedTensor, Weights, write_weights_to};
 use artifact::{Identity, ThroughputRow, files};
 use serde::{Deserialize, Serialize};
 use training::{Moments, Progress, SavedState, Snapshot};
@@ -174,12 +174,11 @@ pub(crate) fn read_history(folder: &Path) -> Result<History> {
     History::from_bytes(&files::read(&path)?).with_context(|| format!("{} is damaged", path.display()))
 }
 
-fn to_tensors(moments: &Moments) -> [NamedTensor<'static>; 2] {
-    let tensor = |suffix: &str, values: &[f32]| NamedTensor {
-        name: format!("{}.{suffix}", moments.name),
-        dtype: Dtype::F32,
-        shape: moments.shape.clone(),
-        data: values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into(),
-    };
-    [tensor("first", &moments.first), tensor("second", &moments.second)]
+fn to_tensors(moments: &Moments) -> [NamedTensor<'_>; 2] {
+    let name = |suffix: &str| format!("{}.{suffix}", moments.name);
+    let shape = || moments.shape.clone();
+    [
+        NamedTensor::of_floats(name("first"), shape(), &moments.first),
+        NamedTensor::of_floats(name("second"), shape(), &moments.second),
+    ]
 }

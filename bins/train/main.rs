@@ -2,6 +2,7 @@
 
 mod args;
 mod base;
+mod budget;
 mod checkpoint;
 mod failure;
 mod history;

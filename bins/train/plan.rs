@@ -1,12 +1,13 @@
-//! `--plan`: what a run would take, from counting and from a short warm-up that changes nothing.
+//! `--plan`: what a run would take, from counting, and its time from a short warm-up that changes nothing.
 
 use std::time::Instant;
 
 use anyhow::Result;
-use artifact::peak_memory_bytes;
 use cli::format::{self, bytes, count};
 use serde::Serialize;
 use training::{Row, Trainer};
+
+use super::budget::Forecast;
 
 /// What a run would take.
 #[derive(Debug, Clone, Serialize)]
@@ -27,34 +28,31 @@ pub(crate) struct Plan {
     pub(crate) largest_micro_batch: usize,
     /// Expected peak of the run's memory in bytes.
     pub(crate) bytes: u64,
-    /// Bytes of the weights.
-    pub(crate) weight_bytes: u64,
-    /// Bytes of gradients and AdamW's moments.
-    pub(crate) optimizer_bytes: u64,
+    /// The same by kind.
+    pub(crate) memory: Forecast,
     /// Expected seconds of the steps, from the warm-up.
     pub(crate) seconds: f64,
 }
 
-const F32: u64 = 4;
+/// Tokens of the warm-up: enough for products at full speed, few enough to be done in a moment.
+const WARM_UP: usize = 512;
 
 impl Plan {
-    /// Counts, then measures forward and backward over the largest micro-batch.
+    /// Counts, then measures forward and backward over a piece of the largest micro-batch.
     pub(crate) fn measure(
         trainer: &mut Trainer<'_>,
         counts: (u64, u64),
         rows: &[Row],
         validation: &[Row],
+        memory: Forecast,
     ) -> Result<Self> {
         let (parameters, trained_parameters) = counts;
         let tokens = trainer.total_tokens();
-        // Weights and moments are in memory already and the rehearsal adds gradients and activations, so the peak of
-        // this process is the peak of a run. The first pass pays for fresh memory and cold caches; the second is what a step costs.
-        let largest_micro_batch = trainer.rehearse()?;
+        // The first pass pays for fresh memory and cold caches; the second is what a step costs.
+        trainer.rehearse(WARM_UP)?;
         let began = Instant::now();
-        trainer.rehearse()?;
-        let per_token = began.elapsed().as_secs_f64() / largest_micro_batch as f64;
-        let weight_bytes = parameters * F32;
-        let optimizer_bytes = trained_parameters * F32 * 3;
+        let measured = trainer.rehearse(WARM_UP)?;
+        let per_token = began.elapsed().as_secs_f64() / measured as f64;
         Ok(Self {
             parameters,
             trained_parameters,
@@ -62,17 +60,16 @@ impl Plan {
             validation_rows: validation.len(),
             steps: trainer.total_steps(),
             tokens,
-            largest_micro_batch,
-            bytes: peak_memory_bytes().unwrap_or(weight_bytes + optimizer_bytes),
-            weight_bytes,
-            optimizer_bytes,
+            largest_micro_batch: trainer.workload(trainer.batch_size()).tokens,
+            bytes: memory.peak,
+            memory,
             seconds: per_token * tokens as f64,
         })
     }
 
     /// Lines for people.
     pub(crate) fn lines(&self) -> Vec<String> {
-        vec![
+        let mut lines = vec![
             format!(
                 "parameters  {}, of which trained {} ({:.2} %)",
                 count(self.parameters),
@@ -86,13 +83,10 @@ impl Plan {
                 count(self.tokens),
                 count(self.largest_micro_batch as u64)
             ),
-            format!(
-                "memory      about {} at peak (weights {}, gradients and optimizer {})",
-                bytes(self.bytes),
-                bytes(self.weight_bytes),
-                bytes(self.optimizer_bytes)
-            ),
-            format!("time        about {}, validation and checkpoints apart", format::duration(self.seconds)),
-        ]
+            format!("memory      about {} at peak: {}", bytes(self.bytes), self.memory.kinds()),
+        ];
+        lines.extend(self.memory.checkpointing().map(|text| format!("            {text}")));
+        lines.push(format!("time        about {}, validation and checkpoints apart", format::duration(self.seconds)));
+        lines
     }
 }

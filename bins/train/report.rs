@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use cli::format::count;
+use cli::format::{bytes, count};
 use serde::Serialize;
 use training::{Outcome, Progress, StepRecord};
+
+use super::budget::Forecast;
 
 /// The summary of a run: printed for people, with `--json` as a document, and kept in the manifest.
 #[derive(Debug, Clone, Serialize)]
@@ -37,6 +39,17 @@ pub(crate) struct Report {
     pub(crate) stopped_early: bool,
     /// Over all steps, validation and checkpoints apart.
     pub(crate) tokens_per_second: f64,
+    /// Memory as it was expected and as it was.
+    pub(crate) memory: Option<MemoryReport>,
+}
+
+/// Memory as it was expected before the first step, and as it was measured after the last one.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct MemoryReport {
+    /// By kind.
+    pub(crate) forecast: Forecast,
+    /// Largest resident size of the process, where the system tells.
+    pub(crate) peak: Option<u64>,
 }
 
 /// Validation over a run.
@@ -74,6 +87,7 @@ impl Report {
             result_step,
             stopped_early: outcome == Outcome::StoppedEarly,
             tokens_per_second: 0.0,
+            memory: None,
         }
     }
 
@@ -93,6 +107,9 @@ impl Report {
         if let Some(validation) = &self.validation {
             lines.push(validation.line());
             lines.extend(validation.remark(self.steps));
+        }
+        if let Some(MemoryReport { forecast, peak: Some(peak) }) = &self.memory {
+            lines.push(format!("memory           {} at peak, {} expected", bytes(*peak), bytes(forecast.peak)));
         }
         if self.stopped_early {
             lines.push("stopped early: validation no longer improved".to_owned());

@@ -11,11 +11,12 @@ use training::{Options, Row, StepRecord, Trainer};
 
 use super::args::Args;
 use super::base::{Base, Loaded};
+use super::budget::{Budget, Forecast};
 use super::checkpoint::{self, Checkpoints, State};
 use super::history::History;
 use super::inputs::Inputs;
 use super::plan::Plan;
-use super::report::Report;
+use super::report::{MemoryReport, Report};
 use super::resolve::Settings;
 use super::watch::Watch;
 use super::{failure, resume};
@@ -25,8 +26,10 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let inputs = Inputs::find(args)?;
     let base = Base::find(args)?;
     let settings = Settings::new(args, base.adapter())?;
+    let budget = Budget::new(args);
+    budget.check_weights(base.stored_bytes()?, settings.method == "full")?;
     if args.plan {
-        return plan(args, &inputs, &base, &settings);
+        return plan(args, &inputs, &base, &settings, budget);
     }
     let out = args.output.folder()?;
     let identity = identity(args, &inputs, &base, &settings)?;
@@ -39,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let checkpoints = Checkpoints::of(out, args.watch.keep_checkpoints, options.save_every);
     let start = resume::starting_point(args, out, &checkpoints, &identity)?;
     let loaded = base.load(args, &settings, start.as_ref().map(|(folder, _)| folder.as_path()))?;
-    let run = Run { args, out, inputs, base, settings, identity, options, checkpoints, loaded, interrupt };
+    let run = Run { args, out, inputs, base, settings, identity, options, checkpoints, loaded, interrupt, budget };
     run.train(&rows, &validation, start)
 }
 
@@ -55,12 +58,18 @@ struct Run<'a> {
     checkpoints: Checkpoints,
     loaded: Loaded,
     interrupt: Interrupt,
+    budget: Budget,
 }
 
 impl Run<'_> {
     fn train(&self, rows: &[Row], validation: &[Row], start: Option<(PathBuf, State)>) -> Result<Outcome> {
         let explain = |error| failure::explain(error, &self.inputs, &self.checkpoints, self.loaded.is_adapter());
         let mut trainer = Trainer::new(&self.loaded.decoder, rows, validation, &self.options).map_err(explain)?;
+        let forecast = self.budget.choose(&self.loaded.decoder, &mut trainer, rows)?;
+        trainer.checkpoint_activations(forecast.checkpointed_layers);
+        if let Some(text) = forecast.checkpointing() {
+            cli::note(&text);
+        }
         resume::check_space(self.out, &self.loaded, self.args.watch.keep_checkpoints)?;
         let folder = OutputFolder::open(self.out)?;
         self.checkpoints.remove_unfinished();
@@ -94,14 +103,14 @@ impl Run<'_> {
         if outcome == training::Outcome::Interrupted {
             return Ok(resume::interrupted(&trainer, watch.saved_at()));
         }
-        self.seal(folder, &trainer, outcome, &watch)
+        self.seal(folder, &trainer, outcome, &watch, forecast)
     }
 
     /// Meets the largest batch first, where that costs little: what does not fit fails now, not hours in.
     fn rehearse_if_long(&self, trainer: &mut Trainer<'_>) -> Result<(), training::TrainingError> {
         const LONG: usize = 50;
         if trainer.total_steps() * self.options.gradient_accumulation >= LONG {
-            trainer.rehearse()?;
+            trainer.rehearse(usize::MAX)?;
         }
         Ok(())
     }
@@ -113,6 +122,7 @@ impl Run<'_> {
         trainer: &Trainer<'_>,
         outcome: training::Outcome,
         watch: &Watch<'_>,
+        forecast: Forecast,
     ) -> Result<Outcome> {
         let progress = trainer.progress();
         let best = progress.best.filter(|_| self.settings.result == "best");
@@ -128,6 +138,7 @@ impl Run<'_> {
             trained_parameters: self.loaded.counts().1,
             rows_without_targets: trainer.rows_without_targets(),
             tokens_per_second: watch.tokens_per_second(progress.tokens),
+            memory: Some(MemoryReport { forecast, peak: artifact::peak_memory_bytes() }),
             ..Report::new(progress, outcome, self.settings.method, result_step)
         };
         let text = report.text(self.out, &self.next_command());
@@ -182,12 +193,14 @@ fn learnable(rows: &[Row]) -> usize {
     rows.iter().filter(|row| row.trained_tokens() > 0).count()
 }
 
-fn plan(args: &Args, inputs: &Inputs, base: &Base, settings: &Settings) -> Result<Outcome> {
+fn plan(args: &Args, inputs: &Inputs, base: &Base, settings: &Settings, budget: Budget) -> Result<Outcome> {
     let (rows, validation) = read_rows(inputs, base)?;
     let options = settings.options(learnable(&rows), args.watch.save_every)?;
     let loaded = base.load(args, settings, None)?;
     let mut trainer = Trainer::new(&loaded.decoder, &rows, &validation, &options)?;
-    let plan = Plan::measure(&mut trainer, loaded.counts(), &rows, &validation)?;
+    let forecast = budget.choose(&loaded.decoder, &mut trainer, &rows)?;
+    trainer.checkpoint_activations(forecast.checkpointed_layers);
+    let plan = Plan::measure(&mut trainer, loaded.counts(), &rows, &validation, forecast)?;
     Ok(Outcome::Done(Answer::new(plan.lines().join("\n"), &plan)))
 }
 

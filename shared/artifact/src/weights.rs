@@ -134,6 +134,24 @@ impl Weights {
     }
 }
 
+impl Weights {
+    /// Says that a tensor's bytes have been copied: the pages of the file that hold nothing else no longer count as memory
+    /// of this process. They are read again where they are asked for again.
+    pub fn forget(&self, name: &str) {
+        let Some(shard) = self.names.get(name).map(|&index| &self.shards[index]) else { return };
+        let Some(info) = shard.metadata.info(name) else { return };
+        let (start, end) = (shard.data_start + info.data_offsets.0, shard.data_start + info.data_offsets.1);
+        #[cfg(unix)]
+        {
+            // SAFETY: the map is read-only and backed by the file, so that dropped pages come back with the same bytes.
+            // What the system refuses costs memory and nothing else.
+            let _ = unsafe { shard.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+        }
+        #[cfg(not(unix))]
+        let _ = (start, end);
+    }
+}
+
 impl Shard {
     fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(ArtifactError::io("cannot read", path))?;
@@ -177,6 +195,18 @@ pub struct NamedTensor<'a> {
     pub shape: Vec<usize>,
     /// Little-endian elements.
     pub data: std::borrow::Cow<'a, [u8]>,
+}
+
+impl<'a> NamedTensor<'a> {
+    /// A tensor of 32-bit numbers, borrowed: nothing is copied.
+    pub fn of_floats(name: String, shape: Vec<usize>, values: &'a [f32]) -> Self {
+        let data = if cfg!(target_endian = "little") {
+            bytemuck::cast_slice(values).into()
+        } else {
+            values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into()
+        };
+        Self { name, dtype: Dtype::F32, shape, data }
+    }
 }
 
 /// Writes tensors in the order of their names, with the metadata `{"format": "pt"}` that transformers asks for.

@@ -133,7 +133,7 @@ struct Op {
 
 /// Rows whose logits exist at a time: 8 MiB of them, which a cache holds, but enough rows that the products stay efficient:
 /// each chunk reads the whole weight, and writes its gradient where that is wanted.
-fn rows_at_a_time(vocabulary: usize) -> usize {
+pub fn logit_rows(vocabulary: usize) -> usize {
     ((2 << 20) / vocabulary.max(1)).clamp(192, 1024) / 32 * 32
 }
 
@@ -156,7 +156,7 @@ impl CustomOp2 for Op {
         let mut grad_weight = self.wanted.weight.then(|| vec![0.0; weight.len()]);
         let (mut losses, mut correct) = (Vec::new(), Vec::new());
 
-        let at_a_time = rows_at_a_time(vocabulary).min(self.targets.len());
+        let at_a_time = logit_rows(vocabulary).min(self.targets.len());
         let mut logits = vec![0.0; at_a_time * vocabulary];
         let mut rows = vec![0.0; at_a_time * columns];
         for targets in self.targets.chunks(at_a_time.max(1)) {

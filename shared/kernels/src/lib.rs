@@ -32,11 +32,12 @@ mod sum_of_squares;
 mod tensors;
 #[cfg(test)]
 mod testing;
+mod values;
 
 pub use activation::{Activation, activate, gated};
 pub use adamw::{AdamWStep, adamw_update};
 pub use attention::{AttentionOptions, CachedSequence, attention, attention_decode};
-pub use cross_entropy::{CrossEntropy, CrossEntropyOptions, cross_entropy};
+pub use cross_entropy::{CrossEntropy, CrossEntropyOptions, cross_entropy, logit_rows};
 pub use dropout::{Dropout, dropout};
 pub use embedding::embedding;
 pub use layer_norm::layer_norm;
@@ -49,3 +50,4 @@ pub use segments::Segments;
 pub use split_columns::split_columns;
 pub use sum_of_squares::sum_of_squares;
 pub use tensors::append_rows;
+pub use values::{add_into, continued, leaf, refill, release};

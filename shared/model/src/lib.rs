@@ -22,7 +22,7 @@ pub use architectures::SUPPORTED_MODEL_TYPES;
 pub use batch::{Batch, Mode};
 pub use cache::KvCache;
 pub use config::ModelConfig;
-pub use decoder::{Decoder, Parameter, Pass, Trainable};
+pub use decoder::{Decoder, Footprint, Parameter, Pass, Trainable, Workload};
 pub use description::{
     AttentionDescription, Description, EmbeddingDescription, FeedForward, Initial, LayerDescription, LinearDescription,
     NormDescription, NormKind, OutputDescription, ParameterDescription, Projections, QueryKeyNorm, Residual,

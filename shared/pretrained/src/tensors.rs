@@ -40,7 +40,9 @@ impl TensorSource for StoredWeights {
                 return Err(ModelError::Source(Box::new(error)));
             }
         };
-        Ok(Tensor::from_raw_buffer(tensor.data, dtype, tensor.shape, &Device::Cpu)?)
+        let copied = Tensor::from_raw_buffer(tensor.data, dtype, tensor.shape, &Device::Cpu)?;
+        self.0.forget(name);
+        Ok(copied)
     }
 }
 

@@ -43,6 +43,23 @@ impl MicroBatch {
         Ok(Self { batch: Batch { input_ids, position_ids, segments }, targets, rows: counts, pieces })
     }
 
+    /// As [`MicroBatch::new`], but no more than the first `tokens` tokens.
+    ///
+    /// # Errors
+    /// As [`MicroBatch::new`].
+    pub fn of_first(rows: &[Row], chosen: &[usize], tokens: usize) -> Result<Self, TrainingError> {
+        let (mut room, mut pieces) = (tokens.max(1), Vec::new());
+        for &index in chosen {
+            let piece = rows[index].first(room);
+            room -= piece.len();
+            pieces.push(piece);
+            if room == 0 {
+                break;
+            }
+        }
+        Self::new(&pieces, &(0..pieces.len()).collect::<Vec<_>>())
+    }
+
     /// Number of tokens N.
     pub fn tokens(&self) -> usize {
         self.targets.len()

@@ -1,6 +1,6 @@
 //! Loss over rows that are not trained on.
 
-use model::{Decoder, Mode};
+use model::Decoder;
 
 use crate::batch::MicroBatch;
 use crate::{Row, SegmentLoss, TrainingError};
@@ -44,7 +44,7 @@ pub fn evaluate(
         if micro.trained_tokens() == 0 {
             continue;
         }
-        let found = decoder.loss(&micro.batch, &micro.targets, Mode::Evaluate)?;
+        let found = decoder.score(&micro.batch, &micro.targets)?;
         let not_finite = micro.rows_with_non_finite(&found.losses);
         if !not_finite.is_empty() {
             return Err(TrainingError::NonFiniteValidation { step, rows: not_finite });

@@ -19,10 +19,10 @@ impl Gradients {
     pub(crate) fn add(&mut self, parameters: &[Parameter], store: &mut GradStore) -> Result<(), TrainingError> {
         for (sum, parameter) in self.0.iter_mut().zip(parameters) {
             if let Some(gradient) = store.remove(parameter.var.as_tensor()) {
-                *sum = Some(match sum.take() {
-                    None => gradient,
-                    Some(before) => (before + gradient)?,
-                });
+                match sum {
+                    None => *sum = Some(gradient),
+                    Some(sum) => kernels::add_into(sum, &gradient)?,
+                }
             }
         }
         Ok(())

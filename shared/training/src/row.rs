@@ -38,6 +38,17 @@ impl Row {
         Ok(Self { input_ids, labels, position_ids })
     }
 
+    /// Its first tokens, at most so many.
+    #[must_use]
+    pub(crate) fn first(&self, tokens: usize) -> Self {
+        let end = tokens.min(self.len());
+        Self {
+            input_ids: self.input_ids[..end].to_vec(),
+            labels: self.labels[..end].to_vec(),
+            position_ids: self.position_ids[..end].to_vec(),
+        }
+    }
+
     /// Token ids.
     pub fn input_ids(&self) -> &[u32] {
         &self.input_ids

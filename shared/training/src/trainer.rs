@@ -1,6 +1,7 @@
 //! The loop: a step's rows, their gradients, one update, and on to the next.
 
-use model::{Decoder, Mode, Parameter};
+use candle_core::{Tensor, backprop::GradStore};
+use model::{Decoder, Mode, Parameter, Workload};
 
 use crate::batch::MicroBatch;
 use crate::clip::GradientNorm;
@@ -37,6 +38,8 @@ pub struct Trainer<'a> {
     progress: Progress,
     /// Losses of the examples of the step just done.
     learnt: Vec<SegmentLoss>,
+    /// Of so many first layers only the input is kept for the backward pass.
+    checkpointed_layers: usize,
 }
 
 /// What the backward passes of one step leave behind.
@@ -90,6 +93,7 @@ impl<'a> Trainer<'a> {
             options: options.clone(),
             progress: Progress::default(),
             learnt: Vec::new(),
+            checkpointed_layers: 0,
         })
     }
 
@@ -101,6 +105,12 @@ impl<'a> Trainer<'a> {
         self.optimizer.restore(saved.moments)?;
         self.progress = saved.progress;
         Ok(())
+    }
+
+    /// Of the first `layers` layers only the input is kept between forward and backward pass, and they are computed twice:
+    /// less memory, more time, the same result to the bit.
+    pub fn checkpoint_activations(&mut self, layers: usize) {
+        self.checkpointed_layers = layers;
     }
 
     /// Steps of the whole run.
@@ -208,40 +218,78 @@ impl<'a> Trainer<'a> {
         let mut examples = Vec::new();
         for (part, micro) in micro_batches.iter().enumerate() {
             let mode = Mode::Train { dropout_seed: counter_hash(&[self.options.seed, k as u64, part as u64]) };
-            let found = self.decoder.loss(&micro.batch, &micro.targets, mode)?;
-            let not_finite = micro.rows_with_non_finite(&found.losses);
-            if !not_finite.is_empty() {
-                return Err(TrainingError::NonFiniteLoss { step: k + 1, rows: not_finite });
-            }
-            loss_sum += found.losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-            examples.extend(micro.segment_losses(&found.losses));
-            let share = (found.loss_sum / trained_tokens as f64)?;
-            gradients.add(&self.parameters, &mut share.backward()?)?;
+            let losses = self.backward(micro, mode, trained_tokens, k + 1, &mut gradients)?;
+            loss_sum += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+            examples.extend(micro.segment_losses(&losses));
         }
         let loss = loss_sum / trained_tokens as f64;
         Ok(StepGradients { gradients, loss, tokens: tokens as u64, trained_tokens: trained_tokens as u64, examples })
     }
 
+    /// Adds the gradients of one micro-batch's share of the mean loss over `trained_tokens`; returns the loss of each of its
+    /// trained tokens.
+    fn backward(
+        &self,
+        micro: &MicroBatch,
+        mode: Mode,
+        trained_tokens: usize,
+        step: usize,
+        gradients: &mut Gradients,
+    ) -> Result<Vec<f32>, TrainingError> {
+        let head = |hidden: &Tensor| {
+            let found = self.decoder.loss_of(hidden, &micro.targets)?;
+            let rows = micro.rows_with_non_finite(&found.losses);
+            if rows.is_empty() {
+                Ok(((found.loss_sum / trained_tokens as f64)?, found.losses))
+            } else {
+                Err(TrainingError::NonFiniteLoss { step, rows })
+            }
+        };
+        let mut take = |store: &mut GradStore| gradients.add(&self.parameters, store);
+        self.decoder.gradients(&micro.batch, mode, self.checkpointed_layers, head, &mut take)
+    }
+
+    /// Rows that go through the model together.
+    pub fn batch_size(&self) -> usize {
+        self.options.batch_size
+    }
+
+    /// Micro-batches of a step.
+    pub fn gradient_accumulation(&self) -> usize {
+        self.options.gradient_accumulation
+    }
+
+    /// The largest micro-batch of the run where so many rows go through the model together.
+    pub fn workload(&mut self, batch_size: usize) -> Workload {
+        let chosen = self.largest_micro_batch(batch_size);
+        Workload {
+            tokens: chosen.iter().map(|&index| self.rows[index].len()).sum(),
+            targets: chosen.iter().map(|&index| self.rows[index].trained_tokens()).sum(),
+            accumulates: batch_size < self.options.rows_per_step() && chosen.len() < self.learnable.len(),
+            checkpointed_layers: self.checkpointed_layers,
+        }
+    }
+
     /// Forward and backward over the largest micro-batch of the run, changing nothing: what it needs, the run needs.
-    /// Returns its number of tokens.
+    /// Where it has more than `tokens` tokens, over its first ones. Returns their number.
     ///
     /// # Errors
     /// What the model reports.
-    pub fn rehearse(&mut self) -> Result<usize, TrainingError> {
-        let chosen = self.largest_micro_batch();
-        let micro = MicroBatch::new(self.rows, &chosen)?;
-        let found = self.decoder.loss(&micro.batch, &micro.targets, Mode::Train { dropout_seed: 0 })?;
+    pub fn rehearse(&mut self, tokens: usize) -> Result<usize, TrainingError> {
+        let chosen = self.largest_micro_batch(self.options.batch_size);
+        let micro = MicroBatch::of_first(self.rows, &chosen, tokens)?;
         let mut gradients = Gradients::none(self.parameters.len());
-        gradients.add(&self.parameters, &mut found.loss_sum.backward()?)?;
+        let mode = Mode::Train { dropout_seed: 0 };
+        self.backward(&micro, mode, micro.trained_tokens().max(1), self.progress.step + 1, &mut gradients)?;
         Ok(micro.tokens())
     }
 
     /// Rows of the micro-batch with the most tokens, of all that the run will see.
-    fn largest_micro_batch(&mut self) -> Vec<usize> {
+    fn largest_micro_batch(&mut self, batch_size: usize) -> Vec<usize> {
         let tokens = |rows: &[Row], part: &[usize]| part.iter().map(|&index| rows[index].len()).sum::<usize>();
         let mut largest = Vec::new();
         for k in 0..self.total_steps() {
-            for part in self.rows_of_step(k).chunks(self.options.batch_size) {
+            for part in self.rows_of_step(k).chunks(batch_size) {
                 if tokens(self.rows, part) > tokens(self.rows, &largest) {
                     largest = part.to_vec();
                 }

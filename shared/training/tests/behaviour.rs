@@ -210,3 +210,19 @@ fn a_state_of_another_model_is_refused() {
     let error = trainer.restore(SavedState { progress: Progress::default(), moments: vec![] }).unwrap_err();
     assert!(error.to_string().contains("does not fit the model"), "{error}");
 }
+
+#[test]
+fn checkpointed_layers_change_no_byte() {
+    let train = |checkpointed: usize| {
+        let decoder = tiny_model();
+        let rows = rows(9);
+        let options = Options { gradient_accumulation: 2, ..options() };
+        let mut trainer = Trainer::new(&decoder, &rows, &rows[..2], &options).unwrap();
+        trainer.checkpoint_activations(checkpointed);
+        trainer.run(&mut Silent).unwrap();
+        (bytes(&decoder), format!("{:?}", trainer.progress()))
+    };
+    let kept = train(0);
+    assert_eq!(kept, train(1));
+    assert_eq!(kept, train(2));
+}

@@ -10,7 +10,7 @@ use kernels::{AttentionOptions, CachedSequence, Segments, append_rows};
 use super::Decoder;
 use crate::batch::segments;
 use crate::cache::{KvCache, Rows};
-use crate::parts::Attend;
+use crate::parts::{Attend, Remade};
 use crate::{Batch, Mode, ModelError};
 
 /// Up to this many new tokens a sequence is computed together with others.
@@ -77,7 +77,7 @@ impl Decoder {
         let mut x = self.embed(&batch)?.detach();
         for layer in &self.layers {
             let mut attend = OverCache { cache, run, new: &batch.segments };
-            x = layer.forward(&x, &tables, &mut attend, mode)?.detach();
+            x = layer.forward(&x, &tables, &mut attend, mode, &mut Remade::nothing())?.detach();
         }
         for sequence in run {
             cache.advance(*sequence, new_tokens[*sequence].len());

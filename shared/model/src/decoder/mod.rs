@@ -1,6 +1,8 @@
 //! The decoder: one implementation of every architecture, from tokens to hidden states, logits and loss.
 
+mod backward;
 mod decode;
+mod footprint;
 mod load;
 mod parameters;
 mod passes;
@@ -13,6 +15,7 @@ use crate::description::Description;
 use crate::lora::LoraConfig;
 use crate::parts::{Embedding, Layer, Norm, Weight};
 
+pub use footprint::{Footprint, Workload};
 pub use parameters::Parameter;
 pub use passes::Pass;
 

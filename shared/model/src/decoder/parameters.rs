@@ -66,7 +66,7 @@ impl Decoder {
     }
 
     /// The base weights in the order of `Description::parameters`.
-    fn weights(&self) -> Vec<&Weight> {
+    pub(super) fn weights(&self) -> Vec<&Weight> {
         let mut list: Vec<_> = self.embedding.weights().collect();
         list.extend(self.layers.iter().flat_map(crate::parts::Layer::weights));
         list.extend(self.final_norm.weights());
@@ -74,7 +74,7 @@ impl Decoder {
         list
     }
 
-    fn adapter_weights(&self) -> Vec<&Weight> {
+    pub(super) fn adapter_weights(&self) -> Vec<&Weight> {
         self.linears()
             .into_iter()
             .filter_map(|linear| linear.lora.as_ref())

@@ -5,15 +5,15 @@ use candle_core::Tensor;
 use kernels::{CrossEntropy, CrossEntropyOptions, Segments, WeightLayout};
 
 use super::Decoder;
-use crate::parts::{OverSegments, RotaryRows};
+use crate::parts::{OverSegments, Remade, RotaryRows};
 use crate::{Batch, Mode, ModelError};
 
 /// What all layers of one pass share: rotary rows, segments, mode.
 #[derive(Debug, Clone)]
 pub struct Pass {
     pub(super) tables: Vec<RotaryRows>,
-    segments: Segments,
-    mode: Mode,
+    pub(super) segments: Segments,
+    pub(super) mode: Mode,
 }
 
 impl Decoder {
@@ -50,7 +50,8 @@ impl Decoder {
     /// # Errors
     /// Where the arithmetic fails.
     pub fn layer(&self, index: usize, x: &Tensor, pass: &Pass) -> Result<Tensor, ModelError> {
-        self.layers[index].forward(x, &pass.tables, &mut OverSegments(&pass.segments), pass.mode)
+        let mut remade = Remade::nothing();
+        self.layers[index].forward(x, &pass.tables, &mut OverSegments(&pass.segments), pass.mode, &mut remade)
     }
 
     /// The final norm, `[N, C]`.
@@ -116,8 +117,15 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::hidden_states`], or where a target is outside the vocabulary.
     pub fn loss(&self, batch: &Batch, targets: &[i32], mode: Mode) -> Result<CrossEntropy, ModelError> {
-        let hidden = self.hidden_states(batch, mode)?;
-        Ok(kernels::cross_entropy(&hidden, self.output_weight(), targets, &self.cross_entropy_options())?)
+        self.loss_of(&self.hidden_states(batch, mode)?, targets)
+    }
+
+    /// Cross-entropy of hidden states after the final norm, `[N, C]`.
+    ///
+    /// # Errors
+    /// Where a target is outside the vocabulary.
+    pub fn loss_of(&self, hidden: &Tensor, targets: &[i32]) -> Result<CrossEntropy, ModelError> {
+        Ok(kernels::cross_entropy(hidden, self.output_weight(), targets, &self.cross_entropy_options())?)
     }
 
     /// The loss of each position as in [`Decoder::loss`], for looking at it alone: no gradient, and nothing is kept for

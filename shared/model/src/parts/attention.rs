@@ -6,6 +6,7 @@ use kernels::{AttentionOptions, RotaryStyle, Segments};
 
 use super::linear::{Linear, blocks};
 use super::norm::Norm;
+use super::remade::Remade;
 use super::rotary::RotaryRows;
 use super::weight::{Weight, WeightBook};
 use crate::description::{AttentionDescription, Projections, QueryKeyNorm};
@@ -114,16 +115,20 @@ impl Attention {
         tables: &[RotaryRows],
         attend: &mut dyn Attend,
         mode: Mode,
+        remade: &Remade<'_>,
     ) -> Result<Tensor, ModelError> {
         let tokens = x.dim(0)?;
-        let (q, k, v) = self.project(x, mode)?;
+        let (q, k, v) = self.project(x, mode, remade)?;
         let q = self.heads_of(&q, self.heads, |norms| &norms.query)?;
         let k = self.heads_of(&k, self.key_value_heads, |norms| &norms.key)?;
         let (q, k) = match self.rotary {
             None => (q, k),
             Some((table, style)) => {
                 let RotaryRows { cos, sin } = &tables[table];
-                (kernels::rotary(&q, cos, sin, style)?, kernels::rotary(&k, cos, sin, style)?)
+                let rotated = (kernels::rotary(&q, cos, sin, style)?, kernels::rotary(&k, cos, sin, style)?);
+                remade.unread_value(&q)?;
+                remade.unread_value(&k)?;
+                rotated
             }
         };
         let v = v.reshape((tokens, self.key_value_heads, self.head_dim))?;
@@ -132,7 +137,7 @@ impl Attention {
     }
 
     /// Queries `[N, H·D]`, keys and values `[N, G·D]`.
-    fn project(&self, x: &Tensor, mode: Mode) -> Result<(Tensor, Tensor, Tensor), ModelError> {
+    fn project(&self, x: &Tensor, mode: Mode, remade: &Remade<'_>) -> Result<(Tensor, Tensor, Tensor), ModelError> {
         match &self.projections {
             Projected::Separate { query, key, value } => {
                 Ok((query.forward(x, mode)?, key.forward(x, mode)?, value.forward(x, mode)?))
@@ -141,12 +146,14 @@ impl Attention {
                 let all = linear.forward(x, mode)?;
                 let (queries, keys) = (self.heads * self.head_dim, self.key_value_heads * self.head_dim);
                 let [q, k, v] = blocks(&all, [queries, keys, keys])?;
+                remade.unread_value(&all)?;
                 Ok((q, k, v))
             }
             Projected::FusedByHead(linear) => {
                 let (tokens, width) = (x.dim(0)?, self.head_dim);
                 let by_head = linear.forward(x, mode)?.reshape((tokens * self.heads, 3 * width))?;
                 let [q, k, v] = blocks(&by_head, [width; 3])?;
+                remade.unread_value(&by_head)?;
                 let whole = (tokens, self.heads * width);
                 Ok((q.reshape(whole)?, k.reshape(whole)?, v.reshape(whole)?))
             }

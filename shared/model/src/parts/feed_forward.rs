@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use kernels::Activation;
 
 use super::linear::{Linear, blocks};
+use super::remade::Remade;
 use super::weight::WeightBook;
 use crate::description;
 use crate::{Mode, ModelError};
@@ -38,20 +39,25 @@ impl FeedForward {
     }
 
     /// `[N, C]` to `[N, C]`.
-    pub(crate) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor, ModelError> {
+    pub(crate) fn forward<'a>(&'a self, x: &Tensor, mode: Mode, remade: &mut Remade<'a>) -> Result<Tensor, ModelError> {
         match self {
             Self::Gated { gate, up, down, activation } => {
-                let inner = kernels::gated(&gate.forward(x, mode)?, &up.forward(x, mode)?, *activation)?;
+                let inner = gated(gate.forward(x, mode)?, up.forward(x, mode)?, *activation, remade)?;
                 down.forward(&inner, mode)
             }
             Self::FusedGated { gate_up, down, activation } => {
                 let both = gate_up.forward(x, mode)?;
                 let width = both.dim(1)? / 2;
                 let [gate, up] = blocks(&both, [width; 2])?;
-                down.forward(&kernels::gated(&gate, &up, *activation)?, mode)
+                remade.unread_value(&both)?;
+                down.forward(&gated(gate, up, *activation, remade)?, mode)
             }
             Self::Plain { up, down, activation } => {
-                down.forward(&kernels::activate(&up.forward(x, mode)?, *activation)?, mode)
+                let before = up.forward(x, mode)?;
+                let inner = kernels::activate(&before, *activation)?;
+                let before = before.detach();
+                remade.value(&inner, move || Ok(kernels::activate(&before, *activation)?));
+                down.forward(&inner, mode)
             }
         }
     }
@@ -69,4 +75,12 @@ impl FeedForward {
             Self::FusedGated { gate_up: up, down, .. } | Self::Plain { up, down, .. } => vec![up, down],
         }
     }
+}
+
+/// The product of the gate's activation and `up`, which is made again from both.
+fn gated(gate: Tensor, up: Tensor, activation: Activation, remade: &mut Remade<'_>) -> Result<Tensor, ModelError> {
+    let inner = kernels::gated(&gate, &up, activation)?;
+    let (gate, up) = (gate.detach(), up.detach());
+    remade.value(&inner, move || Ok(kernels::gated(&gate, &up, activation)?));
+    Ok(inner)
 }

@@ -7,6 +7,7 @@ use super::attention::{Attend, Attention};
 use super::feed_forward::FeedForward;
 use super::linear::Linear;
 use super::norm::Norm;
+use super::remade::Remade;
 use super::rotary::RotaryRows;
 use super::weight::{Weight, WeightBook};
 use crate::description::{LayerDescription, NormDescription, Residual};
@@ -50,25 +51,32 @@ impl Layer {
     }
 
     /// `[N, C]` to `[N, C]`.
-    pub(crate) fn forward(
-        &self,
+    pub(crate) fn forward<'a>(
+        &'a self,
         x: &Tensor,
         tables: &[RotaryRows],
         attend: &mut dyn Attend,
         mode: Mode,
+        remade: &mut Remade<'a>,
     ) -> Result<Tensor, ModelError> {
-        let normed = apply(self.attention_input.as_ref(), x)?;
-        let mixed = self.attention.forward(&normed, tables, attend, mode)?;
+        let normed = normed(self.attention_input.as_ref(), x, remade)?;
+        let mixed = self.attention.forward(&normed, tables, attend, mode, remade)?;
         let mixed = self.scaled(apply(self.attention_output.as_ref(), &mixed)?)?;
-        let between = (x + mixed)?;
+        let between = (x + &mixed)?;
+        remade.unread_value(&mixed)?;
         let seen = match self.residual {
             Residual::Sequential => &between,
             Residual::Parallel => x,
         };
-        let normed = apply(self.feed_forward_input.as_ref(), seen)?;
-        let fed = self.feed_forward.forward(&normed, mode)?;
+        let normed = self::normed(self.feed_forward_input.as_ref(), seen, remade)?;
+        let fed = self.feed_forward.forward(&normed, mode, remade)?;
         let fed = self.scaled(apply(self.feed_forward_output.as_ref(), &fed)?)?;
-        Ok((between + fed)?)
+        let y = (&between + &fed)?;
+        remade.unread_value(&fed)?;
+        if self.residual == Residual::Parallel {
+            remade.unread_value(&between)?;
+        }
+        Ok(y)
     }
 
     fn scaled(&self, x: Tensor) -> Result<Tensor, ModelError> {
@@ -97,6 +105,16 @@ impl Layer {
         list.extend(self.linears().into_iter().flat_map(Linear::weights));
         list
     }
+}
+
+/// The normalised input of a part, which is made again from `x`; where there is no norm, `x` itself.
+fn normed<'a>(norm: Option<&'a Norm>, x: &Tensor, remade: &mut Remade<'a>) -> Result<Tensor, ModelError> {
+    let normed = apply(norm, x)?;
+    if let Some(norm) = norm {
+        let x = x.detach();
+        remade.value(&normed, move || norm.forward(&x));
+    }
+    Ok(normed)
 }
 
 /// The norm where there is one, else the input itself.

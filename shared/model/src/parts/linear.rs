@@ -32,6 +32,16 @@ pub(crate) struct Lora {
     pub(crate) dropout: f32,
 }
 
+impl Lora {
+    pub(crate) fn rank(&self) -> usize {
+        self.a.tensor().dims()[0]
+    }
+
+    pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
+        [&self.a, &self.b].into_iter()
+    }
+}
+
 impl Linear {
     pub(crate) fn build(description: &LinearDescription, book: &mut WeightBook) -> Self {
         Self {

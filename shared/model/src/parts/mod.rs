@@ -6,6 +6,7 @@ mod feed_forward;
 mod layer;
 mod linear;
 mod norm;
+mod remade;
 mod rotary;
 mod weight;
 
@@ -14,5 +15,6 @@ pub(crate) use embedding::Embedding;
 pub(crate) use layer::Layer;
 pub(crate) use linear::{Linear, Lora};
 pub(crate) use norm::Norm;
+pub(crate) use remade::Remade;
 pub(crate) use rotary::{RotaryRows, frequencies};
 pub(crate) use weight::{Weight, WeightBook};

@@ -1,7 +1,7 @@
 //! The first step of the golden training runs: loss and gradient norm of adapters and of all parameters.
 
-use candle_core::Var;
-use model::{Batch, Decoder, LoraConfig, Mode, Trainable};
+use candle_core::{Tensor, Var};
+use model::{Batch, Decoder, LoraConfig, Mode, ModelError, Trainable};
 
 use crate::architectures::folders;
 use crate::support::{ids, json, open, shifted, tensors};
@@ -47,5 +47,64 @@ fn gradients_are_those_of_transformers_and_peft() {
         adapted.load_lora(&config, &tensors(&folder.join("lora_init/adapter_model.safetensors"))).unwrap();
         assert!(adapted.trainable().iter().all(|parameter| parameter.name.contains(".lora_")));
         check(&format!("{name} LoRA"), first_step(&adapted, &golden), &golden["lora"]["trace"][0]);
+    }
+}
+
+/// The bits of every gradient, in the order of the trainable tensors: of the whole graph at once, or layer by layer.
+fn bits(decoder: &Decoder, golden: &serde_json::Value, checkpointed: Option<usize>) -> Vec<Vec<u32>> {
+    let rows = golden["rows"].as_array().unwrap();
+    let sequences: Vec<Vec<u32>> = rows.iter().map(|row| ids(&row["input_ids"])).collect();
+    let targets: Vec<i32> = rows.iter().flat_map(|row| shifted(&row["labels"])).collect();
+    let batch = Batch::from_sequences(&sequences).unwrap();
+    let mode = Mode::Train { dropout_seed: 5 };
+    let parameters = decoder.trainable();
+    let mut found: Vec<Option<Tensor>> = vec![None; parameters.len()];
+    let mut take = |store: &mut candle_core::backprop::GradStore| -> Result<(), ModelError> {
+        for (sum, parameter) in found.iter_mut().zip(&parameters) {
+            if let Some(gradient) = store.remove(&parameter.var) {
+                *sum = Some(match sum.take() {
+                    None => gradient,
+                    Some(before) => (before + gradient)?,
+                });
+            }
+        }
+        Ok(())
+    };
+    match checkpointed {
+        None => {
+            let loss = decoder.loss(&batch, &targets, mode).unwrap();
+            take(&mut loss.loss_sum.backward().unwrap()).unwrap();
+        }
+        Some(layers) => {
+            let head = |hidden: &Tensor| Ok((decoder.loss_of(hidden, &targets)?.loss_sum, ()));
+            decoder.gradients(&batch, mode, layers, head, &mut take).unwrap();
+        }
+    }
+    let values = |tensor: &Option<Tensor>| tensor.as_ref().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    found.iter().map(|tensor| values(tensor).into_iter().map(f32::to_bits).collect()).collect()
+}
+
+#[test]
+fn gradients_layer_by_layer_and_checkpointed_are_those_of_the_whole_graph_to_the_bit() {
+    for folder in folders() {
+        let name = folder.file_name().unwrap().to_string_lossy();
+        let golden = json(&folder.join("golden.json"));
+        let full = open(&folder, Trainable::All);
+        let mut adapted = open(&folder, Trainable::Nothing);
+        let mut config = LoraConfig::from_json(&json(&folder.join("lora_init/adapter_config.json"))).unwrap();
+        config.dropout = 0.3;
+        adapted.load_lora(&config, &tensors(&folder.join("lora_init/adapter_model.safetensors"))).unwrap();
+        let mut upper = open(&folder, Trainable::Nothing);
+        let layers = full.layer_count();
+        upper
+            .add_lora(&LoraConfig { layers_to_transform: vec![layers - 1], dropout: 0.3, ..config.clone() }, 1)
+            .unwrap();
+        for (method, decoder) in [("full", full), ("LoRA", adapted), ("LoRA of the last layer", upper)] {
+            let whole = bits(&decoder, &golden, None);
+            for checkpointed in [0, 1, layers] {
+                let found = bits(&decoder, &golden, Some(checkpointed));
+                assert!(found == whole, "{name}, {method}, {checkpointed} layers checkpointed");
+            }
+        }
     }
 }
