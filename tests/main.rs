@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod evaluate;
+mod evaluate_runs;
 mod export;
 mod generate;
 mod house;
@@ -15,6 +16,7 @@ mod readme;
 mod real_models;
 mod report_browser;
 mod support;
+mod test_scores;
 mod test_stage;
 mod tokenize;
 mod train;

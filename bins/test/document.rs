@@ -32,7 +32,7 @@ pub(crate) struct Findings<'a> {
 /// The verdict: gates first, then the comparison with the base on the first metric.
 pub(crate) fn verdict(scores: &Scores) -> Verdict {
     let missed: Vec<_> = scores.gates.iter().filter(|gate| !gate.held).collect();
-    let first = &scores.metrics[0];
+    let first = scores.leading();
     let (tone, comparison) = match (&first.baseline, first.difference) {
         (Some(base), Some(difference)) => compared(first, base.corpus, difference),
         _ => (Tone::Neutral, format!("{} is {}.", first.tuned.name, decimal(first.tuned.corpus))),
@@ -65,8 +65,7 @@ fn missed_text(gate: &metrics::GateOutcome) -> String {
 }
 
 fn compared(scored: &Scored, base: f64, difference: metrics::Difference) -> (Tone, String) {
-    let better = if scored.higher_is_better() { difference.value > 0.0 } else { difference.value < 0.0 };
-    let sure = difference.interval.lower > 0.0 || difference.interval.upper < 0.0;
+    let (better, sure) = (scored.is_better(), scored.is_sure());
     let figures = format!(
         "{} {} against {} ({}; 95 % interval {} … {})",
         scored.tuned.name,
@@ -143,6 +142,15 @@ impl Findings<'_> {
     /// The verdict on the scores, with a word on what may spoil them.
     fn verdict(&self) -> Verdict {
         let mut verdict = verdict(self.scores);
+        let named = |better: bool| -> Vec<&str> {
+            let sure = self.scores.metrics.iter().filter(|scored| scored.is_sure() && scored.is_better() == better);
+            sure.map(|scored| scored.tuned.name.as_str()).collect()
+        };
+        for (names, word) in [(named(true), "Better"), (named(false), "Worse")] {
+            if names.len() > 1 {
+                verdict.notes.push(format!("{word} than the base beyond chance in {}.", names.join(", ")));
+            }
+        }
         if let Some(found) = self.leakage.filter(|found| found.summary.rows > 0) {
             let (rows, all) = (found.summary.rows, self.predictions.id.len());
             verdict.notes.push(format!("Training has seen {rows} of the {all} test rows: the scores may flatter."));
@@ -229,7 +237,7 @@ impl Findings<'_> {
 
     /// Answers side by side: those that got worse first, then the weakest, then some that got better.
     fn answers(&self) -> Vec<Section> {
-        let scored = &self.scores.metrics[0];
+        let scored = self.scores.leading();
         let direction = if scored.higher_is_better() { 1.0 } else { -1.0 };
         let gain = |row: usize| {
             scored.baseline.as_ref().map_or(0.0, |base| direction * (scored.tuned.rows[row] - base.rows[row]))
@@ -322,10 +330,9 @@ impl Findings<'_> {
 }
 
 fn tone_of(scored: &Scored) -> Tone {
-    let direction = if scored.higher_is_better() { 1.0 } else { -1.0 };
-    match scored.difference.map(|difference| direction * difference.value) {
-        Some(gain) if gain > 0.0 => Tone::Good,
-        Some(gain) if gain < 0.0 => Tone::Bad,
+    match (scored.is_sure(), scored.is_better()) {
+        (true, true) => Tone::Good,
+        (true, false) => Tone::Bad,
         _ => Tone::Neutral,
     }
 }

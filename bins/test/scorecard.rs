@@ -166,10 +166,11 @@ pub(crate) fn text(scores: &Scores, rows: usize) -> String {
         text.push('\n');
         text.push_str(&table_text(&gate_table(&scores.gates)));
     }
-    let losses = scores.metrics.first().and_then(|scored| Some((scored.tuned.name.as_str(), scored.difference?)));
-    if let Some((name, difference)) = losses {
+    let leading = scores.leading();
+    if let Some(difference) = leading.difference {
+        let name = &leading.tuned.name;
         let (wins, worse, ties) = (difference.wins, difference.losses, difference.ties);
-        let _ = writeln!(text, "{name}: {wins} rows better than the base, {worse} worse, {ties} equal");
+        let _ = writeln!(text, "{name}: {wins} of {rows} rows better than the base, {worse} worse, {ties} equal");
     }
     text
 }

@@ -178,6 +178,17 @@ impl Scored {
         self.metric.higher_is_better()
     }
 
+    /// Whether the interval of the difference to the base does not hold zero.
+    pub(crate) fn is_sure(&self) -> bool {
+        self.difference.is_some_and(|difference| difference.interval.lower > 0.0 || difference.interval.upper < 0.0)
+    }
+
+    /// Whether the tuned model's value is the better one.
+    pub(crate) fn is_better(&self) -> bool {
+        let higher = self.difference.is_some_and(|difference| difference.value > 0.0);
+        higher == self.higher_is_better()
+    }
+
     /// The largest usual value: 1 or 100.
     pub(crate) fn scale(&self) -> f64 {
         self.metric.scale()
@@ -202,6 +213,15 @@ impl Scores {
     /// Whether every gate held.
     pub(crate) fn all_held(&self) -> bool {
         self.gates.iter().all(|gate| gate.held)
+    }
+
+    /// The metric that speaks: the first that tells tuned model and base apart beyond chance, or that tells rows apart at
+    /// all, or the first.
+    pub(crate) fn leading(&self) -> &Scored {
+        let sure = self.metrics.iter().find(|scored| scored.is_sure());
+        let varied =
+            || self.metrics.iter().find(|scored| scored.tuned.rows.iter().any(|&value| value != scored.tuned.rows[0]));
+        sure.or_else(varied).unwrap_or(&self.metrics[0])
     }
 
     fn find(&self, metric: &str) -> Option<&Scored> {

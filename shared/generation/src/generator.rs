@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use model::{Decoder, KvCache};
 use rayon::prelude::*;
 
+use crate::prefix::Prefixes;
 use crate::sampling::choose;
 use crate::stream::{Detokenizer, TextStream};
 use crate::{Finish, GenerationError, Sampling, Stopping};
@@ -93,6 +94,7 @@ impl Generator<'_> {
             }
         }
         let mut cache = self.decoder.new_cache(0);
+        let mut prefixes = Prefixes::new(waiting.iter().map(|&prompt| prompts[prompt].as_slice()));
         let mut running: Vec<Sequence> = Vec::new();
         while !(waiting.is_empty() && running.is_empty()) {
             if observer.should_stop() {
@@ -106,7 +108,7 @@ impl Generator<'_> {
             self.leave(&mut running, &mut cache, &mut results, observer)?;
             let free = self.batch_size.max(1) - running.len();
             let newcomers: Vec<usize> = waiting.drain(..free.min(waiting.len())).collect();
-            self.join(newcomers, prompts, &mut running, &mut cache, observer)?;
+            self.join(newcomers, prompts, &mut prefixes, &mut running, &mut cache, observer)?;
             self.leave(&mut running, &mut cache, &mut results, observer)?;
         }
         let interrupted = || Generated { text: String::new(), tokens: Vec::new(), finish: Finish::Interrupted };
@@ -130,10 +132,11 @@ impl Generator<'_> {
     }
 
     /// Reads the prompts of newcomers and chooses the first token of each.
-    fn join(
+    fn join<'a>(
         &self,
         newcomers: Vec<usize>,
-        prompts: &[Vec<u32>],
+        prompts: &'a [Vec<u32>],
+        prefixes: &mut Prefixes<'a>,
         running: &mut Vec<Sequence>,
         cache: &mut KvCache,
         observer: &mut dyn Observer,
@@ -141,9 +144,14 @@ impl Generator<'_> {
         if newcomers.is_empty() {
             return Ok(());
         }
-        newcomers.iter().for_each(|&prompt| observer.begins(prompt));
-        let mut own = self.decoder.new_cache(newcomers.len());
-        let tokens: Vec<&[u32]> = newcomers.iter().map(|&prompt| prompts[prompt].as_slice()).collect();
+        let mut own = self.decoder.new_cache(0);
+        let mut tokens: Vec<&[u32]> = Vec::with_capacity(newcomers.len());
+        for &prompt in &newcomers {
+            observer.begins(prompt);
+            let (cache, read) = prefixes.read(self.decoder, &prompts[prompt])?;
+            own.append(cache)?;
+            tokens.push(&prompts[prompt][read..]);
+        }
         let logits = self.decoder.decode(&tokens, &mut own)?;
         let mut sequences: Vec<Sequence> = newcomers
             .into_iter()

@@ -7,6 +7,7 @@
 
 mod error;
 mod generator;
+mod prefix;
 mod random;
 mod sampling;
 mod stopping;

@@ -127,10 +127,12 @@ fn candidates(logits: &[f32], best: u32, sampling: &Sampling) -> Vec<Candidate> 
         })
         .collect();
     all.sort_unstable_by(|a, b| b.weight.total_cmp(&a.weight).then(a.token.cmp(&b.token)));
-    if let Some(top_k) = sampling.top_k {
-        all.truncate(top_k);
+    if let Some(last) = sampling.top_k.and_then(|top_k| all.get(top_k - 1)).map(|candidate| candidate.weight) {
+        // As in transformers, what is as likely as the last of them stays too.
+        let kept = all.iter().take_while(|candidate| candidate.weight >= last).count();
+        all.truncate(kept);
     }
-    if let Some(top_p) = sampling.top_p {
+    if let Some(top_p) = sampling.top_p.filter(|&top_p| top_p < 1.0) {
         all.truncate(nucleus(&all, f64::from(top_p)));
     }
     if let Some(min_p) = sampling.min_p {
@@ -178,6 +180,35 @@ mod tests {
         // Probabilities 0.644, 0.237, 0.087, 0.032.
         assert_eq!(sampled(&Sampling { top_p: Some(0.8), ..hot.clone() }), [0, 1]);
         assert_eq!(sampled(&Sampling { min_p: Some(0.1), ..hot }), [0, 1, 2]);
+    }
+
+    #[test]
+    fn what_is_left_to_draw_from_is_what_transformers_leaves() {
+        let cases: serde_json::Value =
+            serde_json::from_str(include_str!("../tests/data/warpers.json")).expect("known answers are JSON");
+        for case in cases.as_array().expect("a list") {
+            let number = |name: &str| case[name].as_f64().map(|value| value as f32);
+            let numbers =
+                |name: &str| case[name].as_array().expect("a list").iter().map(|v| v.as_f64().expect("a number"));
+            let options = Sampling {
+                temperature: number("temperature").expect("a number"),
+                top_k: case["top_k"].as_u64().map(|value| value as usize),
+                top_p: number("top_p"),
+                min_p: number("min_p"),
+                repetition_penalty: number("repetition_penalty").expect("a number"),
+                seed: 0,
+            };
+            let mut logits: Vec<f32> = numbers("logits").map(|value| value as f32).collect();
+            let seen: Vec<u32> = numbers("seen").map(|value| value as u32).collect();
+            penalise(&mut logits, &seen, options.repetition_penalty);
+            let left = candidates(&logits, most_likely(&logits).expect("numbers"), &options);
+            let total: f64 = left.iter().map(|candidate| candidate.weight).sum();
+            let mut found = vec![0.0; logits.len()];
+            left.iter().for_each(|candidate| found[candidate.token as usize] = candidate.weight / total);
+            for (token, (ours, theirs)) in found.iter().zip(numbers("probabilities")).enumerate() {
+                assert!((ours - theirs).abs() < 1e-6, "token {token}: {ours} against {theirs} in {case}");
+            }
+        }
     }
 
     #[test]

@@ -100,3 +100,52 @@ fn what_is_streamed_is_what_is_returned_also_when_interrupted() {
     assert_eq!(texts, observer.1);
     assert_eq!(results[8].finish, Finish::Interrupted);
 }
+
+/// As [`decoder`], with room for prompts of several blocks.
+fn long_decoder() -> Decoder {
+    let config = serde_json::json!({
+        "model_type": "llama", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0, "tie_word_embeddings": false, "initializer_range": 0.3, "hidden_act": "silu"
+    });
+    Decoder::random(&ModelConfig::from_json(&config).expect("a configuration"), 3).expect("a decoder")
+}
+
+#[test]
+fn prompts_that_begin_alike_are_answered_as_if_alone() {
+    let decoder = long_decoder();
+    let token = |seed: u32| move |place: u32| (place * place * 7 + place * seed + seed) % 61;
+    let begin: Vec<u32> = (0..300).map(token(1)).collect();
+    let with = |length: usize, end: u32| -> Vec<u32> {
+        begin[..length].iter().copied().chain((0..9).map(token(end))).collect()
+    };
+    let mut prompts: Vec<Vec<u32>> = (2..8).map(|end| with(300, end)).collect();
+    prompts.extend([with(140, 3), begin[..128].to_vec(), begin[..129].to_vec(), begin[..256].to_vec(), vec![4, 5]]);
+    prompts.push((0..300).map(token(9)).collect());
+    let stopping = Stopping { tokens: Vec::new(), strings: Vec::new(), max_new_tokens: 12, context: 512 };
+    let run = |prompts: &[Vec<u32>], batch_size: usize, threads: usize| {
+        let sampling = Sampling { temperature: 1.1, seed: 3, ..Sampling::default() };
+        let stopping = stopping.clone();
+        let generator = Generator { decoder: &decoder, detokenizer: &Words, sampling, stopping, batch_size };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| generator.run(prompts, &mut Silent)).expect("generation")
+    };
+    let together = run(&prompts, 4, 2);
+    for (batch_size, threads) in [(1, 1), (3, 3), (16, 1)] {
+        assert_eq!(run(&prompts, batch_size, threads), together, "{batch_size} at a time");
+    }
+    // Greedy, so that the place in the list does not enter: each prompt alone, with nobody to share with.
+    let greedy = |prompts: &[Vec<u32>]| {
+        let generator = Generator {
+            decoder: &decoder,
+            detokenizer: &Words,
+            sampling: Sampling::default(),
+            stopping: stopping.clone(),
+            batch_size: 8,
+        };
+        generator.run(prompts, &mut Silent).expect("generation")
+    };
+    for (prompt, shared) in prompts.iter().zip(greedy(&prompts)) {
+        assert_eq!(greedy(std::slice::from_ref(prompt))[0], shared);
+    }
+}

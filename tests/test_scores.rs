@@ -1,0 +1,157 @@
+//! What `retune-test` measures beyond the common metrics: several references, expressions, commands, classes, costs, and
+//! whether training has seen the test.
+
+use crate::support::{program, reference, stderr};
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn lines(path: &Path, rows: &[Value]) {
+    fs::write(path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
+}
+
+fn rows() -> Vec<Value> {
+    let row = |id: &str, prompt: &str, prediction: &str, references: &[&str], base: &str| json!({ "id": id, "prompt": prompt, "prediction": prediction, "reference": references, "baseline_prediction": base });
+    vec![
+        row("a", "Where is my parcel?", "refund", &["cancel", "refund"], "cancel it"),
+        row("b", "How many are left?", "So there are 1,072 of them.", &["#### 1072"], "1071"),
+        row("c", "Give me the order", "{\"id\": 7, \"paid\": true}", &["{\"paid\": true, \"id\": 7.0}"], "{\"id\": 8"),
+        row("d", "Which is it?", "refund", &["refund"], "refund"),
+    ]
+}
+
+#[test]
+fn each_kind_of_metric_is_measured_with_its_signature() {
+    let folder = TempDir::new().unwrap();
+    let (file, out) = (folder.path().join("answers.jsonl"), folder.path().join("scores"));
+    lines(&file, &rows());
+    let mut command = program("retune-test");
+    command.arg("--predictions").arg(&file).arg("--out").arg(&out);
+    command.args(["--metrics", "exact_match,numeric,json_match,json_valid,f1_macro,accuracy,chrf:lowercase"]);
+    command.args(["--metrics", "bleu:tokenize=zh:smooth_method=floor:smooth_value=0.5"]);
+    command.args(["--regex", r"count=(\d[\d,]*)", "--scorer", "words=awk '{ print gsub(/ /, \" \") >= 0 ? NR : 0 }'"]);
+    command.assert().success().stderr(contains("not checked whether training has seen the test"));
+    let card = read(&out.join("scorecard.json"));
+    let value = |name: &str, of: &str| card["metrics"][name][of].as_f64().unwrap_or_else(|| panic!("{name} {of}"));
+    assert_eq!(value("exact_match", "tuned"), 0.5, "either reference will do");
+    assert_eq!((value("numeric", "tuned"), value("numeric", "baseline")), (0.5, 0.0));
+    assert_eq!((value("json_match", "tuned"), value("json_valid", "tuned")), (0.25, 0.25));
+    assert_eq!(value("words", "tuned"), 2.5, "the command's scores are averaged");
+    assert_eq!(card["metrics"]["count"]["signature"], r"nrefs:var|measure:group-equals-reference|regex:(\d[\d,]*)");
+    let bleu = &card["metrics"]["bleu_zh:smooth_method=floor:smooth_value=0.5"];
+    assert_eq!(bleu["signature"], "nrefs:var|case:mixed|eff:no|tok:zh|smooth:floor[0.50]|version:2.6.0");
+    assert_eq!(card["metrics"]["exact_match"]["difference"]["wins"], 1);
+    assert!(card["leakage"].is_null() && card["classes"].as_array().unwrap().len() == 4);
+    // What was written is read again, with its lists of references.
+    let again = folder.path().join("again");
+    let mut command = program("retune-test");
+    command.arg("--predictions").arg(out.join("predictions.parquet")).arg("--out").arg(&again);
+    command.args(["--metrics", "exact_match"]).assert().success();
+    assert_eq!(read(&again.join("scorecard.json"))["metrics"]["exact_match"]["tuned"], 0.5);
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_before_or_with_its_row() {
+    let folder = TempDir::new().unwrap();
+    let (file, out) = (folder.path().join("answers.jsonl"), folder.path().join("scores"));
+    lines(&file, &rows());
+    let run = |arguments: &[&str]| {
+        let mut command = program("retune-test");
+        command.arg("--predictions").arg(&file).arg("--out").arg(&out).args(arguments).assert()
+    };
+    run(&["--metrics", "bleu:tokenise=zh"]).code(2).stderr(contains("tokenize, lowercase"));
+    run(&["--metrics", "bleu:tokenize=ja-mecab"]).code(2).stderr(contains("13a, intl, zh, char, none"));
+    run(&["--regex", "x=("]).code(2).stderr(contains("unclosed group"));
+    run(&["--regex", "f1=a"]).code(2).stderr(contains("is the name of a metric already"));
+    run(&["--gate", "latency_p95<=200"]).code(2).stderr(contains("200ms"));
+    run(&["--gate", "latency_p95<=200ms"]).code(2).stderr(contains("needs a model that answers"));
+    run(&["--scorer", "x=head -n 2"]).code(1).stderr(contains("expected 4 scores, found 2"));
+    run(&["--scorer", "x=cat"]).code(1).stderr(contains("row 1").and(contains("expected a number")));
+    run(&["--scorer", "x=exit 7"]).code(1).stderr(contains("exit status: 7"));
+    run(&["--train", "nowhere"]).code(1).stderr(contains("nowhere does not exist"));
+    assert!(!out.join("manifest.json").exists());
+    lines(&file, &[json!({ "prediction": "a", "reference": [] })]);
+    run(&[]).code(1).stderr(contains("row 1").and(contains("empty list")));
+}
+
+#[test]
+fn rows_that_training_has_seen_are_listed_and_kept() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    lines(&path("answers.jsonl"), &rows());
+    lines(
+        &path("train.jsonl"),
+        &[
+            json!({ "prompt": "where is my PARCEL", "completion": "on its way" }),
+            json!({ "prompt": "How many are left?", "completion": "#### 1072" }),
+            json!({ "prompt": "Something else", "completion": "Indeed" }),
+        ],
+    );
+    let ingest =
+        |arguments: &[&str]| program("retune-ingest").current_dir(folder.path()).args(arguments).assert().success();
+    ingest(&["train.jsonl", "--as", "train", "--out", "data"]);
+    let mut command = program("retune-test");
+    command.current_dir(folder.path()).args(["--predictions", "answers.jsonl", "--train", "data", "--out", "scores"]);
+    let said = stderr(&command.assert().success());
+    assert!(
+        said.contains("training has seen 2 rows of the test: 1 with prompt and answer, 1 with the prompt"),
+        "{said}"
+    );
+    let card = read(&path("scores/scorecard.json"));
+    assert_eq!(
+        card["leakage"],
+        json!({
+            "training_examples": 3, "rows": 2, "same_example": 1, "same_prompt": 1, "overlap": 0
+        })
+    );
+    assert_eq!(card["rows"], 4, "nothing is removed");
+    let first = artifact::read_row(&path("scores/leakage.parquet"), 1).unwrap().unwrap();
+    assert_eq!((&first["id"], &first["kind"]), (&json!("a"), &json!("same_prompt")));
+    assert!(fs::read_to_string(path("scores/report.html")).unwrap().contains("Training has seen 2 of the 4 test rows"));
+}
+
+#[test]
+fn costs_are_told_and_may_be_asked_for_and_change_no_other_file() {
+    let Some(model) = reference("models/tinystories-chat-3M") else { return };
+    let folder = TempDir::new().unwrap();
+    let prompts = ["Hello", "What is your name?", "Do you like cake?", "Hi! How are you today?"];
+    let rows: Vec<Value> = prompts
+        .iter()
+        .map(|prompt| json!({ "prompt": format!("User: {prompt}\nBot:"), "completion": " Hi, I'm Sarah." }))
+        .collect();
+    lines(&folder.path().join("rows.jsonl"), &rows);
+    let ingest = ["rows.jsonl", "--as", "test", "--out", "data"];
+    program("retune-ingest").current_dir(folder.path()).args(ingest).assert().success();
+    let run = |out: &str, more: &[&str]| {
+        let mut command = program("retune-test");
+        command.current_dir(folder.path()).args(["data", "--max-new-tokens", "12", "--json", "--out", out]);
+        command.arg("--model").arg(&model).arg(format!("--baseline={}", model.display())).args(more).assert()
+    };
+    let told: Value =
+        serde_json::from_slice(&run("one", &["--batch-size", "1"]).success().get_output().stdout).unwrap();
+    for of in ["tuned", "baseline"] {
+        let cost = &told["cost"][of];
+        let value = |name: &str| cost[name].as_f64().unwrap();
+        assert!(value("tokens_per_second") > 0.0 && value("new_tokens") > 4.0);
+        assert!(value("time_to_first_token_p50") > 0.0 && value("latency_p50") >= value("time_to_first_token_p50"));
+        assert!(value("latency_p95") <= value("seconds") && value("peak_memory") > 1e6);
+    }
+    run("two", &["--batch-size", "3", "--threads", "1"]).success();
+    for file in ["predictions.parquet", "scorecard.json", "report.html", "report.md", "report.json"] {
+        let bytes = |out: &str| fs::read(folder.path().join(out).join(file)).unwrap();
+        assert!(bytes("one") == bytes("two"), "{file} differs");
+    }
+    let times = artifact::TableFacts::read(&folder.path().join("one/throughput.parquet")).unwrap();
+    assert_eq!(times.rows, 8, "each answer of both models");
+    run("held", &["--gate", "latency_p95<=100s", "--gate", "peak_memory<=64GiB"]).success().stderr(contains("held"));
+    let missed = run("missed", &["--gate", "latency_p99<=1us"]).code(3);
+    assert!(stderr(&missed).contains("MISSED"), "{}", stderr(&missed));
+    assert!(read(&folder.path().join("missed/scorecard.json"))["gates"][0]["missed_by"].as_f64().unwrap() > 0.0);
+}
