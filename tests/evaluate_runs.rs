@@ -2,6 +2,7 @@
 //! lm-evaluation-harness counts them, runs side by side.
 
 use crate::support::{program, reference, stderr};
+use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 use std::fs;
