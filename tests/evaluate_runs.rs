@@ -33,13 +33,13 @@ impl Lab {
                 let (thing, kind) = (things[row % 8], ["toy", "pet"][row / 8 % 2]);
                 let prompt = format!("User: Do you like the {thing} number {row}?\nBot:");
                 let completion = format!(" Yes, I like the {thing}.");
-                serde_json::json!({ "prompt": prompt, "completion": completion, "kind": kind }).to_string()
+                serde_json::json!({ "prompt": prompt, "completion": completion, "topic": kind }).to_string()
             })
             .collect();
         fs::write(lab.path("rows.jsonl"), rows.join("\n")).unwrap();
         lab.run(
             "retune-ingest",
-            &["rows.jsonl", "--keep", "kind", "--split", "train=0.7,validation=0.3", "--out", "data"],
+            &["rows.jsonl", "--keep", "topic", "--split", "train=0.7,validation=0.3", "--out", "data"],
         );
         lab.run("retune-tokenize", &["data", "--model", "MODEL", "--pack", "off", "--out", "tokens"]);
         Some(lab)
@@ -87,7 +87,7 @@ fn every_split_column_and_suspect_of_a_run_is_accounted_for() {
     );
     assert_eq!(splits[0]["tuned"]["loss"], metrics["tuned"]["loss"]);
     // What the groups of a column say together is what the split says.
-    let kinds = metrics["columns"]["kind"].as_array().unwrap();
+    let kinds = metrics["columns"]["topic"].as_array().unwrap();
     assert_eq!(kinds.len(), 2);
     for model in ["tuned", "baseline"] {
         let sum = |name: &str| kinds.iter().map(|kind| number(&kind[model][name])).sum::<f64>();
@@ -107,7 +107,7 @@ fn every_split_column_and_suspect_of_a_run_is_accounted_for() {
         assert!(lab.path("eval").join(file).is_file(), "{file}");
     }
     let page = fs::read_to_string(lab.path("eval/report.html")).unwrap();
-    for section in ["By kind", "By split", "Loss over training", "Lengths", "Data", "training: learning_rate"] {
+    for section in ["By topic", "By split", "Loss over training", "Lengths", "Data", "training: learning_rate"] {
         assert!(page.contains(section), "{section}");
     }
     // Another number of threads, the same bytes.

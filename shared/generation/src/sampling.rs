@@ -114,7 +114,8 @@ fn most_likely(logits: &[f32]) -> Option<u32> {
     best.1
 }
 
-/// The tokens that remain after the filters, most likely first, of equals the lower id first.
+/// The tokens that remain after the filters, most likely first; of equals the higher id first, which is the one that
+/// transformers keeps where a filter cuts between them.
 fn candidates(logits: &[f32], best: u32, sampling: &Sampling) -> Vec<Candidate> {
     let top = f64::from(logits[best as usize]);
     let temperature = f64::from(sampling.temperature);
@@ -126,7 +127,7 @@ fn candidates(logits: &[f32], best: u32, sampling: &Sampling) -> Vec<Candidate> 
             weight: ((f64::from(logit) - top) / temperature).exp(),
         })
         .collect();
-    all.sort_unstable_by(|a, b| b.weight.total_cmp(&a.weight).then(a.token.cmp(&b.token)));
+    all.sort_unstable_by(|a, b| b.weight.total_cmp(&a.weight).then(b.token.cmp(&a.token)));
     if let Some(last) = sampling.top_k.and_then(|top_k| all.get(top_k - 1)).map(|candidate| candidate.weight) {
         // As in transformers, what is as likely as the last of them stays too.
         let kept = all.iter().take_while(|candidate| candidate.weight >= last).count();
