@@ -26,7 +26,8 @@ Examples:
 
 /// Make examples of any data set, with every row accounted for
 ///
-/// Reads JSONL, JSON, CSV, TSV, Parquet, Arrow IPC and text, plain or compressed with gzip or zstd, and writes
+/// Reads JSONL, JSON, CSV, TSV, Parquet, Arrow IPC and text, plain or compressed with gzip, zstd,
+/// bzip2 or xz, and writes
 /// train.parquet, validation.parquet, test.parquet and rejects.parquet. Shapes known: alpaca, sharegpt, messages,
 /// prompt-completion, text, preference. What a row cannot be used for, and why, stands in rejects.parquet.
 #[derive(Parser, Debug, Serialize)]
@@ -43,6 +44,9 @@ pub(crate) struct Args {
     /// How records lie in the files, where endings and first bytes do not tell: jsonl, json, csv, tsv, parquet, arrow, text
     #[arg(long, value_name = "KIND", value_parser = dataset::inputs::Container::NAMES, help_heading = "Reading")]
     pub(crate) input_format: Option<String>,
+    /// Character encoding of the files; auto tells UTF-8, UTF-16 and, for tables and text, Latin-1 by their bytes
+    #[arg(long, value_name = "NAME", value_parser = dataset::inputs::Encoding::NAMES, help_heading = "Reading")]
+    pub(crate) encoding: Option<String>,
     /// Where the records lie inside a document: `data[].paragraphs[].qas[]`; `*` takes each value of an object
     #[arg(long, value_name = "PATH", help_heading = "Reading")]
     pub(crate) records: Option<String>,

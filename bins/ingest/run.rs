@@ -10,7 +10,7 @@ use cli::{Hint, Outcome, Progress, Report, Unit, Usage};
 use dataset::contamination::Unseen;
 use dataset::duplicates::Dedup;
 use dataset::ingest::{KeptColumn, OnBadRecord, Options, Summary};
-use dataset::inputs::{Container, Input, InputSet, discover};
+use dataset::inputs::{Container, Encoding, Input, InputSet, discover};
 use dataset::mapping::Mapping;
 use dataset::records::{ReadOptions, RecordsPath, TextSplit};
 use dataset::split::{SplitBy, SplitPlan};
@@ -62,7 +62,7 @@ fn ingest(args: &Args) -> Result<Outcome> {
     };
     let outputs = tables.map(Tables::finish).transpose()?.unwrap_or_default();
     let report = report::report(&summary, &found, Some(folder));
-    let rows = Rows { read: summary.read, written: summary.written, rejected: summary.rejected };
+    let rows = Rows { read: summary.read, written: summary.written, rejected: summary.rejected, repeated: 0 };
     output.commit(Committed {
         outputs,
         identity,
@@ -108,6 +108,7 @@ fn options(args: &Args) -> Result<Options> {
     Ok(Options {
         read: ReadOptions {
             container: args.input_format.as_deref().and_then(Container::by_label),
+            encoding: args.encoding.as_deref().and_then(Encoding::by_name),
             records: records.map_err(wrong("--records", "for example --records 'data[].paragraphs[].qas[]'"))?,
             text_split: TextSplit::parse(&args.text_split).map_err(wrong("--text-split", ""))?,
         },

@@ -122,7 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     }
     let page = out.join(files::REPORT_HTML).display().to_string();
     let report = Report { text: format!("{text}report: {page}"), json: summary.clone() };
-    let balance = Some(Rows { read: rows as u64, written: rows as u64, rejected: 0 });
+    let balance = Some(Rows { read: rows as u64, written: rows as u64, ..Rows::default() });
     let seed = Some(args.output.seed);
     folder.commit(Committed { outputs, identity, seed, rows: balance, summary })?;
     Ok(if scores.all_held() { Outcome::Done(report) } else { Outcome::GateMissed(report) })

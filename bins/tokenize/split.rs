@@ -155,6 +155,7 @@ impl<'run> SplitWork<'run> {
             source_row: example.source_row,
             code: code.as_str().into(),
             detail,
+            cluster: None,
         };
         Ok(self.rejects.write(&[reject])?)
     }

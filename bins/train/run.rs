@@ -149,7 +149,7 @@ impl Run<'_> {
             outputs,
             identity: self.identity.clone(),
             seed: Some(self.settings.seed),
-            rows: Some(Rows { read: rows, written: rows - left_out, rejected: left_out }),
+            rows: Some(Rows { read: rows, written: rows - left_out, rejected: left_out, ..Rows::default() }),
             summary: answer.json.clone(),
         })?;
         if self.args.watch.keep_checkpoints == 0 {

@@ -110,7 +110,18 @@ fn messages_type() -> DataType {
 const COLUMNS: [&str; 9] =
     ["id", "kind", "messages", "tools", "text", "chosen", "rejected", "source_file", "source_row"];
 
-fn schema(extra: &[String]) -> Schema {
+/// Refuses kept columns that would hide one of ours.
+pub(crate) fn check_extra(extra: &[String], path: &Path) -> Result<()> {
+    let Some(clash) = extra.iter().find(|name| COLUMNS.contains(&name.as_str())) else { return Ok(()) };
+    Err(ArtifactError::Unexpected {
+        path: path.into(),
+        expected: "kept columns with names of their own".into(),
+        found: format!("{clash}, a column of every example table"),
+        hint: format!("rename the column {clash} in the source, or keep it under another name"),
+    })
+}
+
+pub(crate) fn schema(extra: &[String]) -> Schema {
     let mut fields = vec![
         text("id"),
         text("kind"),
@@ -138,14 +149,7 @@ impl ExampleWriter {
     /// # Errors
     /// [`ArtifactError::Parquet`], or [`ArtifactError::Unexpected`] where an extra column would hide one of ours.
     pub fn new(file: StagedFile, extra: &[String]) -> Result<Self> {
-        if let Some(clash) = extra.iter().find(|name| COLUMNS.contains(&name.as_str())) {
-            return Err(ArtifactError::Unexpected {
-                path: file.path().into(),
-                expected: "kept columns with names of their own".into(),
-                found: format!("{clash}, a column of every example table"),
-                hint: format!("rename the column {clash} in the source, or keep it under another name"),
-            });
-        }
+        check_extra(extra, file.path())?;
         Ok(Self { table: TableWriter::new(file, Arc::new(schema(extra)))?, extra: extra.len() })
     }
 
@@ -154,28 +158,7 @@ impl ExampleWriter {
     /// # Errors
     /// As [`TableWriter::write`].
     pub fn write(&mut self, examples: &[Example]) -> Result<()> {
-        let text_column = |value: &dyn Fn(&Example) -> Option<&str>| -> ArrayRef {
-            let mut builder = StringBuilder::new();
-            examples.iter().for_each(|example| builder.append_option(value(example)));
-            Arc::new(builder.finish())
-        };
-        let mut rows = UInt64Builder::new();
-        examples.iter().for_each(|example| rows.append_value(example.source_row));
-        let mut columns: Vec<ArrayRef> = vec![
-            text_column(&|example| Some(&example.id)),
-            text_column(&|example| Some(example.kind.as_str())),
-            messages_column(examples.iter().map(|example| example.messages.as_slice())),
-            text_column(&|example| example.tools.as_deref()),
-            text_column(&|example| example.text.as_deref()),
-            messages_column(examples.iter().map(|example| example.chosen.as_slice())),
-            messages_column(examples.iter().map(|example| example.rejected.as_slice())),
-            text_column(&|example| Some(&example.source_file)),
-            Arc::new(rows.finish()),
-        ];
-        for index in 0..self.extra {
-            columns.push(text_column(&|example| example.extra.get(index)?.as_deref()));
-        }
-        self.table.write(columns)
+        self.table.write(columns(examples, self.extra))
     }
 
     /// Rows written so far.
@@ -190,6 +173,32 @@ impl ExampleWriter {
     pub fn finish(self) -> Result<FinishedFile> {
         self.table.finish()
     }
+}
+
+/// The columns of [`schema`] for these examples, each with `extra` kept values.
+pub(crate) fn columns(examples: &[Example], extra: usize) -> Vec<ArrayRef> {
+    let text_column = |value: &dyn Fn(&Example) -> Option<&str>| -> ArrayRef {
+        let mut builder = StringBuilder::new();
+        examples.iter().for_each(|example| builder.append_option(value(example)));
+        Arc::new(builder.finish())
+    };
+    let mut rows = UInt64Builder::new();
+    examples.iter().for_each(|example| rows.append_value(example.source_row));
+    let mut columns: Vec<ArrayRef> = vec![
+        text_column(&|example| Some(&example.id)),
+        text_column(&|example| Some(example.kind.as_str())),
+        messages_column(examples.iter().map(|example| example.messages.as_slice())),
+        text_column(&|example| example.tools.as_deref()),
+        text_column(&|example| example.text.as_deref()),
+        messages_column(examples.iter().map(|example| example.chosen.as_slice())),
+        messages_column(examples.iter().map(|example| example.rejected.as_slice())),
+        text_column(&|example| Some(&example.source_file)),
+        Arc::new(rows.finish()),
+    ];
+    for index in 0..extra {
+        columns.push(text_column(&|example| example.extra.get(index)?.as_deref()));
+    }
+    columns
 }
 
 fn messages_column<'a>(rows: impl Iterator<Item = &'a [Message]>) -> ArrayRef {

@@ -77,6 +77,14 @@ pub struct Rows {
     pub written: u64,
     /// Rows written to `rejects.parquet`.
     pub rejected: u64,
+    /// Copies written beside the rows read, where a source counts more than once: in + repeated = out + rejected.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeated: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The stamp of a finished folder.

@@ -1,6 +1,6 @@
 //! Rejected rows: nothing is dropped without a row here.
 
-use crate::columns::{counts, number, strings, text, text_at};
+use crate::columns::{counts, number, optional_text, strings, text, text_at};
 use crate::{FinishedFile, Result, StagedFile, TableReader, TableWriter};
 use arrow::array::{ArrayRef, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Schema};
@@ -76,11 +76,14 @@ pub struct Reject {
     pub code: String,
     /// What exactly was wrong, for people.
     pub detail: String,
+    /// For duplicates: the id of the example that stands for all of its kind.
+    #[serde(default)]
+    pub cluster: Option<String>,
 }
 
 fn schema() -> Schema {
     let row = number("source_row", DataType::UInt64);
-    Schema::new(vec![text("record"), text("source_file"), row, text("code"), text("detail")])
+    Schema::new(vec![text("record"), text("source_file"), row, text("code"), text("detail"), optional_text("cluster")])
 }
 
 /// Writes `rejects.parquet`.
@@ -110,6 +113,7 @@ impl RejectWriter {
             Arc::new(rows),
             texts(|reject| &reject.code),
             texts(|reject| &reject.detail),
+            Arc::new(StringArray::from_iter(rejects.iter().map(|reject| reject.cluster.as_deref()))),
         ])
     }
 
@@ -139,6 +143,7 @@ pub fn read_rejects(path: &Path) -> Result<Vec<Reject>> {
         let text = |name| table.column(&batch, name, &DataType::Utf8);
         let (record, file, code, detail) = (text("record")?, text("source_file")?, text("code")?, text("detail")?);
         let rows = table.column(&batch, "source_row", &DataType::UInt64)?;
+        let clusters = if table.has("cluster") { Some(text("cluster")?) } else { None };
         let at = |column: &ArrayRef, row| text_at(strings(column), row).unwrap_or_default();
         rejects.extend((0..batch.num_rows()).map(|row| Reject {
             record: at(&record, row),
@@ -146,6 +151,7 @@ pub fn read_rejects(path: &Path) -> Result<Vec<Reject>> {
             source_row: counts(&rows).value(row),
             code: at(&code, row),
             detail: at(&detail, row),
+            cluster: clusters.as_ref().and_then(|column| text_at(strings(column), row)),
         }));
     }
     Ok(rejects)

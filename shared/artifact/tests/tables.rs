@@ -165,6 +165,7 @@ fn rejects_metrics_and_predictions_come_back() {
         source_row: 3,
         code: Code::BadRecord.as_str().into(),
         detail: "no prompt".into(),
+        cluster: Some("0123".into()),
     }];
     let path = written(folder.path(), |file| {
         let mut writer = RejectWriter::new(file)?;

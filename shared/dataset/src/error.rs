@@ -128,12 +128,14 @@ pub enum Error {
         rejected: u64,
     },
     /// Every row was rejected.
-    #[error("no row is left: all {rows} were rejected ({reasons})")]
+    #[error("no row is left: all {rows} were rejected ({reasons}), such as {first}")]
     NothingLeft {
         /// Rows read.
         rows: u64,
         /// Counts by code.
         reasons: String,
+        /// The first rejected row, as `file:row: detail`.
+        first: String,
     },
     /// The user pressed Ctrl-C.
     #[error("interrupted")]
@@ -159,7 +161,7 @@ impl Error {
             Self::Missing { nearest: Some(name), .. } => Some(format!("did you mean {name}?")),
             Self::Missing { nearest: None, .. } => Some("check the path; quote a glob such as 'data/*.jsonl'".into()),
             Self::NothingFound { .. } => Some(
-                "data files end in .jsonl .json .csv .tsv .parquet .arrow .txt, or one of these with .gz or .zst; \
+                "data files end in .jsonl .json .csv .tsv .parquet .arrow .txt, or one of these with .gz .zst .bz2 .xz; \
                  name a file of another ending by itself"
                     .into(),
             ),
@@ -174,7 +176,8 @@ impl Error {
             }
             Self::NoSuchColumn { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::NothingLeft { .. } => Some(
-                "run again with --dry-run to see an example of each reason; relax the filter that took most".into(),
+                "--dry-run shows an example of each reason; --format or --map may fit better, or relax the filter that took most"
+                    .into(),
             ),
             Self::Artifact(error) => error.hint(),
             _ => None,

@@ -60,7 +60,7 @@ impl Jobs<'_> {
         let (number, input) = (self.next, &self.inputs[self.next]);
         self.next += 1;
         let mut source = match self.options.aligned.get(number) {
-            Some(target) => records::open_aligned(input, target, self.progress)?,
+            Some(target) => records::open_aligned(input, target, self.options.read.encoding, self.progress)?,
             None => records::open(input, &self.options.read, self.progress)?,
         };
         let first = source.chunks.next().ok_or_else(|| records::empty(&input.name, "no record"))??;
@@ -160,8 +160,14 @@ impl<'a> Collector<'a> {
             if let Some((code, detail)) = self.judge(row, base, &mut batch)? {
                 let (file, number) = (self.names[converted.plan.number as usize].clone(), batch.row);
                 let record = payload.raw(&place);
-                let reject =
-                    Reject { record, source_file: file, source_row: number, code: code.as_str().into(), detail };
+                let reject = Reject {
+                    record,
+                    source_file: file,
+                    source_row: number,
+                    code: code.as_str().into(),
+                    detail,
+                    cluster: None,
+                };
                 self.summary.count_rejected(code, &reject);
                 batch.rejects.push(reject);
             }
@@ -275,7 +281,11 @@ impl<'a> Collector<'a> {
             return Err(Error::RowsDoNotAddUp { read, written, rejected });
         }
         if written == 0 {
-            return Err(Error::NothingLeft { rows: read, reasons: self.summary.reasons() });
+            return Err(Error::NothingLeft {
+                rows: read,
+                reasons: self.summary.reasons(),
+                first: self.summary.first_reject(),
+            });
         }
         self.summary.shared_prompts = self.prompts.leaks();
         Ok(self.summary)

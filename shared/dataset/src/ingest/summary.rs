@@ -108,6 +108,12 @@ impl Summary {
         counts.rows += 1;
     }
 
+    /// The example of the reason that took most.
+    pub(super) fn first_reject(&self) -> String {
+        let most = self.rejects.values().max_by_key(|counts| counts.rows);
+        most.map_or_else(String::new, |counts| crate::records::excerpt(&counts.example, 300))
+    }
+
     /// Counts by code in one line.
     pub fn reasons(&self) -> String {
         let counts = self.rejects.iter().map(|(code, counts)| format!("{} {code}", counts.rows));

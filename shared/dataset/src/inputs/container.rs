@@ -58,10 +58,11 @@ impl Container {
     }
 }
 
-/// The container that a file's ending promises, `.gz` and `.zst` taken off.
+/// The container that a file's ending promises, that of a compression taken off.
 pub(crate) fn by_name(path: &Path) -> Option<Container> {
     let name = path.file_name()?.to_string_lossy().to_lowercase();
-    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    let endings = [".gz", ".zst", ".bz2", ".xz"];
+    let name = endings.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
     Some(match name.rsplit_once('.')?.1 {
         "jsonl" | "ndjson" => Container::JsonLines,
         "json" => Container::Json,

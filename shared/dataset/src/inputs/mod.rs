@@ -4,10 +4,12 @@
 mod compression;
 mod container;
 mod discover;
+mod encoding;
 mod open;
 mod utf16;
 
 pub use container::Container;
 pub use discover::{Input, InputSet, discover};
+pub use encoding::Encoding;
 pub use open::{ByteStream, Progress};
 pub(crate) use open::{Opened, fail_read, open};

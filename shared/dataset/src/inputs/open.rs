@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::compression::Compression;
 use super::container::{self, Container};
 use super::discover::Input;
-use super::utf16::Utf16Reader;
+use super::encoding::{Encoding, Found, sample_beyond_ascii};
 use crate::error::{Error, Result};
 
 /// Enough to see a few records.
@@ -133,11 +133,17 @@ impl<R: Read> Read for Counting<R> {
     }
 }
 
-/// Opens `input`; `promised` is the container that the user named, which wins over the file's ending.
+/// Opens `input`; `promised` is the container that the user named, which wins over the file's ending, `encoding` the
+/// encoding that the user named.
 ///
 /// # Errors
 /// A file that cannot be opened, is cut short in its first bytes, has no byte, or is of no known kind.
-pub(crate) fn open(input: &Input, promised: Option<Container>, progress: &Arc<Progress>) -> Result<Opened> {
+pub(crate) fn open(
+    input: &Input,
+    promised: Option<Container>,
+    encoding: Option<Encoding>,
+    progress: &Arc<Progress>,
+) -> Result<Opened> {
     let source: Box<dyn Read + Send> = match &input.path {
         None => Box::new(std::io::stdin()),
         Some(path) => Box::new(File::open(path).map_err(|source| Error::Open { path: path.clone(), source })?),
@@ -153,7 +159,7 @@ pub(crate) fn open(input: &Input, promised: Option<Container>, progress: &Arc<Pr
     if let Some((found, command)) = Compression::unsupported(magic) {
         return Err(Error::BadFile {
             file: input.name.clone(),
-            detail: format!("expected plain, gzip or zstd data, found {found}"),
+            detail: format!("expected plain data, or gzip, zstd, bzip2 or xz, found {found}"),
             hint: format!("decompress it on the way: {command}"),
         });
     }
@@ -166,14 +172,24 @@ pub(crate) fn open(input: &Input, promised: Option<Container>, progress: &Arc<Pr
     if first.is_empty() {
         return Err(Error::Empty { file: input.name.clone(), detail: "0 bytes after decompression".into() });
     }
-    recognise(input, promised, stream, first)
+    recognise(input, promised, encoding, stream, first)
 }
 
-fn recognise(input: &Input, promised: Option<Container>, stream: ByteStream, first: Vec<u8>) -> Result<Opened> {
+fn recognise(
+    input: &Input,
+    promised: Option<Container>,
+    encoding: Option<Encoding>,
+    stream: ByteStream,
+    first: Vec<u8>,
+) -> Result<Opened> {
     let named = input.path.as_deref().and_then(container::by_name);
     let default = if input.path.is_none() { Some(Container::JsonLines) } else { None };
     let ByteStream { inner, place } = stream;
-    let (inner, first, notes) = to_utf8(inner, first).map_err(|error| place.failure(error, 0))?;
+    let failed = |error| place.failure(error, 0);
+    let Plain { inner, first, mut notes, told } = to_utf8(inner, first, encoding).map_err(failed)?;
+    if first.is_empty() {
+        return Err(Error::Empty { file: input.name.clone(), detail: "a byte order mark and nothing else".into() });
+    }
     let container = container::sniff(promised.or(named).or(default), &first).ok_or_else(|| Error::BadFile {
         file: input.name.clone(),
         detail: "expected JSONL, JSON, CSV, TSV, Parquet, Arrow or text, found binary data of an unknown kind".into(),
@@ -185,29 +201,54 @@ fn recognise(input: &Input, promised: Option<Container>, stream: ByteStream, fir
         Some(promised) => promised,
         None => container,
     };
-    let inner: Box<dyn BufRead + Send> = Box::new(Cursor::new(first).chain(inner));
+    let mut inner: Box<dyn BufRead + Send> = Box::new(Cursor::new(first.clone()).chain(inner));
+    if !told && matches!(container, Container::Delimited(_) | Container::Text) {
+        let found = single_byte(input, &place, &first).map_err(failed)?;
+        notes.extend(found.map(|found| format!("encoding found: {}", found.name)));
+        inner = found.map_or(Encoding::Utf8, |found| found.encoding).decode(inner);
+    }
     Ok(Opened { stream: ByteStream { inner, place }, container, notes })
 }
 
-type Plain = (Box<dyn BufRead + Send>, Vec<u8>, Vec<String>);
-
-/// Takes off a byte order mark; UTF-16 becomes UTF-8.
-fn to_utf8(inner: Box<dyn BufRead + Send>, mut first: Vec<u8>) -> std::io::Result<Plain> {
-    let big_endian = match first.as_slice() {
-        [0xef, 0xbb, 0xbf, ..] => {
-            first.drain(..3);
-            return Ok((inner, first, vec!["UTF-8 with byte order mark".into()]));
+/// Looks for a single-byte encoding, in the first bytes or, where those are ASCII, further on in a plain file.
+fn single_byte(input: &Input, place: &Place, first: &[u8]) -> std::io::Result<Option<Found>> {
+    match &input.path {
+        Some(path) if first.is_ascii() && first.len() >= SNIFFED && place.compression == Compression::None => {
+            Ok(Encoding::of_sample(&sample_beyond_ascii(path)?))
         }
-        [0xff, 0xfe, rest @ ..] if !rest.starts_with(&[0xff, 0xff]) => false,
-        [0xfe, 0xff, ..] => true,
-        _ => return Ok((inner, first, Vec::new())),
+        _ => Ok(Encoding::of_sample(first)),
+    }
+}
+
+/// A stream of UTF-8, or of bytes of which only the container can tell more.
+struct Plain {
+    inner: Box<dyn BufRead + Send>,
+    first: Vec<u8>,
+    notes: Vec<String>,
+    /// Whether the encoding is known for certain.
+    told: bool,
+}
+
+/// Takes off a byte order mark; what is not UTF-8 becomes it.
+fn to_utf8(inner: Box<dyn BufRead + Send>, mut first: Vec<u8>, asked: Option<Encoding>) -> std::io::Result<Plain> {
+    let found = Encoding::of_first(&first);
+    let (encoding, note) = match (asked, found) {
+        (Some(asked), _) => (asked, None),
+        (None, None) => return Ok(Plain { inner, first, notes: Vec::new(), told: false }),
+        (None, Some((Encoding::Utf8, _))) => (Encoding::Utf8, Some("UTF-8 with byte order mark".to_owned())),
+        (None, Some((found, 0))) => (found, Some(format!("{}, without byte order mark", found.name()))),
+        (None, Some((found, _))) => (found, Some(found.name().to_owned())),
     };
-    first.drain(..2);
-    let mut decoder = BufReader::new(Utf16Reader::new(Cursor::new(first).chain(inner), big_endian));
+    let mark = found.filter(|(found, _)| *found == encoding).map_or(0, |(_, mark)| mark);
+    first.drain(..mark);
+    let notes = note.into_iter().collect();
+    if encoding == Encoding::Utf8 {
+        return Ok(Plain { inner, first, notes, told: true });
+    }
+    let mut decoder = encoding.decode(Box::new(Cursor::new(first).chain(inner)));
     let plain = decoder.fill_buf()?.to_vec();
     decoder.consume(plain.len());
-    let note = if big_endian { "UTF-16, big endian" } else { "UTF-16, little endian" };
-    Ok((Box::new(decoder), plain, vec![note.into()]))
+    Ok(Plain { inner: decoder, first: plain, notes, told: true })
 }
 
 #[cfg(test)]
@@ -220,7 +261,7 @@ mod tests {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
         let input = Input { path: Some(path), name: name.into(), size: Some(bytes.len() as u64) };
-        let mut opened = open(&input, None, &Arc::new(Progress::default()))?;
+        let mut opened = open(&input, None, None, &Arc::new(Progress::default()))?;
         let mut buffer = vec![0; 1 << 20];
         let length = opened.stream.read_full(&mut buffer, 7)?;
         buffer.truncate(length);
@@ -236,7 +277,17 @@ mod tests {
     #[test]
     fn compression_is_told_by_its_bytes() {
         let text = b"{\"text\":\"a\"}\n{\"text\":\"b\"}\n";
-        for bytes in [text.to_vec(), gzip(text), zstd::encode_all(&text[..], 1).unwrap()] {
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bzip2.write_all(text).unwrap();
+        // As the program xz writes it.
+        let xz = vec![
+            0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x04, 0xe6, 0xd6, 0xb4, 0x46, 0x02, 0x00, 0x21, 0x01, 0x16, 0x00,
+            0x00, 0x00, 0x74, 0x2f, 0xe5, 0xa3, 0xe0, 0x00, 0x19, 0x00, 0x16, 0x5d, 0x00, 0x3d, 0x88, 0x8a, 0x86, 0x94,
+            0x88, 0x13, 0xe0, 0xf3, 0x89, 0x42, 0xa0, 0xef, 0x3a, 0xaa, 0xb1, 0xba, 0x99, 0x7f, 0xde, 0x00, 0x00, 0x00,
+            0x00, 0x00, 0xac, 0x72, 0xa4, 0x6c, 0x5e, 0xf5, 0x63, 0xb4, 0x00, 0x01, 0x32, 0x1a, 0x20, 0x18, 0x94, 0x30,
+            0x1f, 0xb6, 0xf3, 0x7d, 0x01, 0x00, 0x00, 0x00, 0x00, 0x04, 0x59, 0x5a,
+        ];
+        for bytes in [text.to_vec(), gzip(text), zstd::encode_all(&text[..], 1).unwrap(), bzip2.finish().unwrap(), xz] {
             let (container, plain) = opened("x.json", &bytes).unwrap();
             assert_eq!((container, plain.as_bytes()), (Container::JsonLines, &text[..]));
         }
@@ -269,8 +320,8 @@ mod tests {
 
     #[test]
     fn known_but_unread_kinds_are_named() {
-        let error = opened("x.bz2", b"BZh91AY&SY....").unwrap_err();
-        assert!(error.to_string().contains("bzip2") && error.hint().unwrap().contains("bunzip2"));
+        let error = opened("x.zip", b"PK\x03\x04....").unwrap_err();
+        assert!(error.to_string().contains("zip") && error.hint().unwrap().contains("unzip"));
         assert!(matches!(opened("x.jsonl", b""), Err(Error::Empty { .. })));
     }
 }

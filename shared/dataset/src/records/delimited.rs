@@ -173,7 +173,7 @@ pub(crate) fn value(header: &[String], record: &csv::ByteRecord) -> Result<Value
     let line = record.position().map(csv::Position::line);
     if record.len() != header.len() {
         let (expected, names) = (header.len(), header.join(", "));
-        let first = super::lines::excerpt(&String::from_utf8_lossy(record.as_slice()));
+        let first = super::lines::excerpt(&String::from_utf8_lossy(record.as_slice()), super::lines::SHOWN);
         let detail = format!("expected {expected} fields ({names}), found {}: {first}", record.len());
         return Err(Unreadable { line, ..Unreadable::syntax(detail) });
     }

@@ -220,10 +220,9 @@ fn push_entry(whole: &mut Vec<u8>, key: &str, value: &[u8]) {
 pub(crate) fn parse(bytes: &[u8], element: &Element) -> Result<Value, Unreadable> {
     let at_line = |unreadable: Unreadable, more: u64| Unreadable { line: Some(element.line + more), ..unreadable };
     let text = std::str::from_utf8(bytes).map_err(|error| at_line(Unreadable::encoding(bytes, error), 0))?;
-    let value: Value = serde_json::from_str(text).map_err(|error| {
-        let message = error.to_string();
-        let message = message.split(" at line ").next().unwrap_or_default();
-        at_line(Unreadable::syntax(format!("expected a JSON value, found {message}")), error.line() as u64 - 1)
+    let value = super::strict::parse(text, "a JSON value").map_err(|unreadable| {
+        let more = unreadable.line.unwrap_or_default();
+        at_line(unreadable, more)
     })?;
     let Some(key) = &element.key else { return Ok(value) };
     let mut fields = match value {
@@ -284,7 +283,7 @@ mod tests {
         }
         assert_eq!(
             records("[{\"a\":1},\n{\"a\" 2}]", None).unwrap()[1],
-            "2: expected a JSON value, found expected `:`"
+            "2: expected a JSON value, found expected `:` at column 6: {\"a\" 2}"
         );
         assert!(matches!(records("[]", None), Err(Error::Empty { .. })));
     }

@@ -10,6 +10,9 @@ use super::{CHUNK_BYTES, empty};
 use crate::error::Result;
 use crate::inputs::ByteStream;
 
+/// Characters of a broken record that a message shows.
+pub(crate) const SHOWN: usize = 80;
+
 /// Cuts a stream into chunks of whole lines.
 pub(crate) struct JsonLines {
     stream: ByteStream,
@@ -89,16 +92,7 @@ pub(crate) fn visit(bytes: &[u8], each: &mut dyn FnMut(Item)) -> u64 {
 /// Parses one line.
 pub(crate) fn parse(line: &[u8]) -> Result<Value, Unreadable> {
     let text = std::str::from_utf8(line).map_err(|error| Unreadable::encoding(line, error))?;
-    serde_json::from_str(text).map_err(|error| {
-        // "at line 1" would mislead: the text is one line of many.
-        let message = error.to_string();
-        let message = message.split(" at line ").next().unwrap_or_default();
-        Unreadable::syntax(format!(
-            "expected one JSON object in the line, found {message} at column {}: {}",
-            error.column(),
-            excerpt(text)
-        ))
-    })
+    super::strict::parse(text, "one JSON object in the line")
 }
 
 /// A record must be an object.
@@ -106,16 +100,15 @@ pub(crate) fn object(value: Value) -> Result<Fields, Unreadable> {
     match value {
         Value::Object(fields) => Ok(fields),
         other => {
-            let found = excerpt(&other.to_string());
+            let found = excerpt(&other.to_string(), SHOWN);
             Err(Unreadable::syntax(format!("expected an object with named fields, found {}: {found}", kind_of(&other))))
         }
     }
 }
 
 /// The first characters of a text, for messages.
-pub(crate) fn excerpt(text: &str) -> String {
-    const SHOWN: usize = 80;
-    match text.char_indices().nth(SHOWN) {
+pub(crate) fn excerpt(text: &str, shown: usize) -> String {
+    match text.char_indices().nth(shown) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }

@@ -13,8 +13,10 @@ mod nested;
 mod payload;
 mod record;
 mod scanner;
+mod strict;
 mod text;
 
+pub(crate) use lines::excerpt;
 pub use nested::RecordsPath;
 pub use payload::{Item, Payload, Place, Unreadable};
 pub use record::{Fields, Record, as_text, kind_of};
@@ -36,6 +38,8 @@ pub type Chunks = Box<dyn Iterator<Item = Result<Payload>> + Send>;
 pub struct ReadOptions {
     /// `--input-format`.
     pub container: Option<Container>,
+    /// `--encoding`; `None` finds it for each file.
+    pub encoding: Option<inputs::Encoding>,
     /// `--records`.
     pub records: Option<RecordsPath>,
     /// `--text-split`.
@@ -61,7 +65,8 @@ pub struct Source {
 /// # Errors
 /// Everything that can be wrong with a file before its first record.
 pub fn open(input: &Input, options: &ReadOptions, progress: &Arc<Progress>) -> Result<Source> {
-    let inputs::Opened { stream, container, mut notes } = inputs::open(input, options.container, progress)?;
+    let inputs::Opened { stream, container, mut notes } =
+        inputs::open(input, options.container, options.encoding, progress)?;
     let mut nested = options.records.as_ref().map(RecordsPath::within_record);
     let mut columns = None;
     let chunks: Chunks = match container {
@@ -91,10 +96,16 @@ pub fn open(input: &Input, options: &ReadOptions, progress: &Arc<Progress>) -> R
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_aligned(source: &Input, target: &Input, progress: &Arc<Progress>) -> Result<Source> {
-    let open = |input| inputs::open(input, Some(Container::Text), progress);
+pub fn open_aligned(
+    source: &Input,
+    target: &Input,
+    encoding: Option<inputs::Encoding>,
+    progress: &Arc<Progress>,
+) -> Result<Source> {
+    let open = |input| inputs::open(input, Some(Container::Text), encoding, progress);
     let (left, right) = (open(source)?, open(target)?);
-    let notes = vec![format!("aligned line by line with {}", target.name)];
+    let mut notes = vec![format!("aligned line by line with {}", target.name)];
+    notes.extend(left.notes.into_iter().chain(right.notes));
     let chunks = Box::new(text::Aligned::new(left.stream, right.stream));
     let columns = Some(vec!["source".to_owned(), "target".to_owned()]);
     Ok(Source { container: Container::Text, notes, columns, nested: None, chunks })

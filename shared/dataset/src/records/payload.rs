@@ -95,7 +95,7 @@ impl Unreadable {
         let at = error.valid_up_to();
         let byte = bytes.get(at).copied().unwrap_or_default();
         let detail = format!(
-            "expected UTF-8, found byte 0x{byte:02x} at byte {at}; if the file is Latin-1, convert it with iconv -f latin1 -t utf8"
+            "expected UTF-8, found byte 0x{byte:02x} at byte {at}; if the file is Latin-1, pass --encoding latin-1"
         );
         Self { encoding: true, detail, line: None }
     }
