@@ -22,7 +22,11 @@ Examples:
   retune-ingest stories.txt --text-split '<|endoftext|>' --out data
       running text, cut at a separator
   zcat big.jsonl.gz | retune-ingest - --out data --dry-run
-      look first: the whole report, nothing written";
+      look first: the whole report, nothing written
+  retune-ingest web/*.jsonl.zst --out data --language en --reject gopher,c4 --dedup near --pii mask --report
+      web text as published filters take it, with a page that shows what they did
+  retune-ingest rows.parquet --out - --rejects rejects.parquet | another-tool
+      an Arrow IPC stream of the examples, their split as the last column";
 
 /// Make examples of any data set, with every row accounted for
 ///
@@ -68,20 +72,49 @@ pub(crate) struct Args {
     pub(crate) on_bad_record: BadRecord,
 
     /// Least number of characters of an example
-    #[arg(long, value_name = "N", help_heading = "Filters")]
+    #[arg(long, value_name = "N", help_heading = "Quality")]
     pub(crate) min_chars: Option<u64>,
     /// Largest number of characters of an example
-    #[arg(long, value_name = "N", help_heading = "Filters")]
+    #[arg(long, value_name = "N", help_heading = "Quality")]
     pub(crate) max_chars: Option<u64>,
-    /// Duplicates to set aside: exact content, or nearly the same words (MinHash, similarity 0.8)
-    #[arg(long, value_enum, default_value_t = Dedup::Exact, help_heading = "Filters")]
+    /// Rules whose findings are counted, with examples: names or groups (turns, unicode, gopher, c4, fineweb), all, none
+    #[arg(long, value_name = "RULES", default_value = dataset::quality::Rules::DEFAULT, help_heading = "Quality")]
+    pub(crate) check: String,
+    /// Rules whose findings set a row aside
+    #[arg(long, value_name = "RULES", default_value = "none", help_heading = "Quality")]
+    pub(crate) reject: String,
+    /// What is done to all texts first: nfc or nfkc (Unicode normal forms), control (characters taken out)
+    #[arg(long, value_name = "HOW", default_value = "none", help_heading = "Quality")]
+    pub(crate) clean: String,
+    /// Languages that may stay, such as en,de; rows that are of another for certain are set aside
+    #[arg(long, value_name = "CODES", default_value = "", hide_default_value = true, help_heading = "Quality")]
+    pub(crate) language: String,
+    /// E-mail addresses, phone numbers, cards and keys: counted (flag), replaced (mask) or their rows set aside (reject)
+    #[arg(long, value_enum, default_value_t = Pii::Off, help_heading = "Quality")]
+    pub(crate) pii: Pii,
+
+    /// Duplicates to set aside: exact content, or nearly the same words (MinHash)
+    #[arg(long, value_enum, default_value_t = Dedup::Exact, help_heading = "Duplicates")]
     pub(crate) dedup: Dedup,
+    /// Near duplicates: words in a run
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100), help_heading = "Duplicates")]
+    pub(crate) near_ngram: u16,
+    /// Near duplicates: least share of runs in common
+    #[arg(long, value_name = "X", default_value_t = 0.8, help_heading = "Duplicates")]
+    pub(crate) near_similarity: f64,
+    /// Near duplicates: bands of the signature; texts that agree in one are compared
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=512), help_heading = "Duplicates")]
+    pub(crate) near_bands: u16,
+    /// Near duplicates: hashes in a band
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Duplicates")]
+    pub(crate) near_rows: u16,
     /// Files of any known kind whose texts must not occur in the data: a run of 13 words in common counts
-    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Filters")]
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Duplicates")]
     #[serde(skip)]
     pub(crate) decontaminate: Vec<String>,
 
-    /// Shares of the splits, by hash of the content: a row stays in its split when others are added
+    /// Shares of the splits, by hash of the content: a row stays in its split when others are added; `files` takes the
+    /// splits from the names of files and folders
     #[arg(long, value_name = "SHARES", default_value = "train=0.9,validation=0.05,test=0.05", help_heading = "Splits")]
     pub(crate) split: String,
     /// Put all rows in one split
@@ -90,11 +123,27 @@ pub(crate) struct Args {
     /// What is never in two splits: equal content, equal prompt, or rows of equal value in the column of this name
     #[arg(long, value_name = "content|prompt|COLUMN", default_value = "content", help_heading = "Splits")]
     pub(crate) split_by: String,
+    /// Give each value of this column its shares of the splits, to less than one row
+    #[arg(long, value_name = "COLUMN", help_heading = "Splits")]
+    pub(crate) stratify: Option<String>,
+    /// How often rows of a file count: PATTERN=WEIGHT, several by commas; 0.1 takes one in ten, 2 writes each twice
+    #[arg(long, value_name = "WEIGHTS", default_value = "", hide_default_value = true, help_heading = "Splits")]
+    pub(crate) mix: String,
+    /// Answer for one part of N: the rows of N runs, I from 1 to N, are the rows of one
+    #[arg(long, value_name = "I/N", help_heading = "Splits")]
+    pub(crate) shard: Option<String>,
 
     /// Report and write nothing
     #[arg(long)]
     #[serde(skip)]
     pub(crate) dry_run: bool,
+    /// Write report.html too: counts by source and reason, lengths, samples, the worst rows
+    #[arg(long)]
+    pub(crate) report: bool,
+    /// With `--out -`: where the rejected rows go; without it they are counted and not kept
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub(crate) rejects: Option<PathBuf>,
     #[command(flatten)]
     #[serde(skip)]
     pub(crate) output: cli::Output,
@@ -150,6 +199,27 @@ impl Format {
 pub(crate) enum BadRecord {
     Fail,
     Reject,
+}
+
+/// `--pii`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Pii {
+    Off,
+    Flag,
+    Mask,
+    Reject,
+}
+
+impl From<Pii> for dataset::quality::Pii {
+    fn from(pii: Pii) -> Self {
+        match pii {
+            Pii::Off => Self::Off,
+            Pii::Flag => Self::Flag,
+            Pii::Mask => Self::Mask,
+            Pii::Reject => Self::Reject,
+        }
+    }
 }
 
 /// `--dedup`.

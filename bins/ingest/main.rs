@@ -1,7 +1,9 @@
 //! `retune-ingest`: any data set in, examples out, every row accounted for.
 
 mod args;
+mod options;
 mod output;
+mod page;
 mod report;
 mod run;
 

@@ -16,12 +16,27 @@ pub(crate) fn report(summary: &Summary, found: &InputSet, folder: Option<&Path>)
     let splits = splits.collect::<Vec<_>>().join(", ");
     let place = folder.map_or_else(|| "nowhere: a dry run".into(), |folder| folder.display().to_string());
     line(&mut text, &format!("written to {place}: {splits}"));
-    for (code, counts) in &summary.rejects {
-        let example: String = counts.example.chars().take(240).collect();
-        line(&mut text, &format!("rejected as {code}: {}, such as {example}", count(counts.rows)));
+    for (kind, reasons) in [("rejected as", &summary.rejects), ("found", &summary.findings)] {
+        for (code, counts) in reasons {
+            let example: String = counts.example.chars().take(240).collect();
+            line(&mut text, &format!("{kind} {code}: {}, such as {example}", count(counts.rows)));
+        }
     }
-    let Summary { read, written, rejected, shared_prompts: shared, .. } = summary;
-    line(&mut text, &format!("{} in = {} out + {} rejected", plural(*read, "row"), count(*written), count(*rejected)));
+    if let Some(near) = &summary.near {
+        let chance = near.chance(near.similarity) * 100.0;
+        line(
+            &mut text,
+            &format!(
+                "near duplicates: runs of {} words, similarity {}, {} bands of {} hashes (which compare {chance:.0} % of the \
+                 pairs of that similarity)",
+                near.ngram, near.similarity, near.bands, near.rows
+            ),
+        );
+    }
+    let Summary { read, written, rejected, repeated, shared_prompts: shared, .. } = summary;
+    let copies = if *repeated > 0 { format!(" + {} repeated", count(*repeated)) } else { String::new() };
+    let (read, written, rejected) = (plural(*read, "row"), count(*written), count(*rejected));
+    line(&mut text, &format!("{read} in{copies} = {written} out + {rejected} rejected"));
     if shared.prompts > 0 {
         line(
             &mut text,
@@ -30,6 +45,21 @@ pub(crate) fn report(summary: &Summary, found: &InputSet, folder: Option<&Path>)
                  --split-by prompt keeps them together",
                 plural(shared.prompts, "prompt"),
                 plural(shared.held_out_rows, "held-out row"),
+            ),
+        );
+    }
+    if shared.overlapping_rows > 0 {
+        let named = shared.overlapping.join(", ");
+        line(
+            &mut text,
+            &format!(
+                "note: {} a run of words with the training split ({named}{}); --decontaminate takes such rows out",
+                if shared.overlapping_rows == 1 {
+                    "1 held-out row shares".to_owned()
+                } else {
+                    format!("{} held-out rows share", count(shared.overlapping_rows))
+                },
+                if shared.overlapping_rows as usize > shared.overlapping.len() { ", …" } else { "" },
             ),
         );
     }
@@ -45,7 +75,8 @@ const FILES_SHOWN: usize = 12;
 fn files(text: &mut String, summary: &Summary, found: &InputSet) {
     for file in summary.files.iter().take(FILES_SHOWN) {
         let rows = plural(file.rows, "row");
-        line(text, &format!("{}: {} read as {}, {}", file.file, rows, file.container, file.format));
+        let weight = file.weight.map_or_else(String::new, |weight| format!(", weight {weight}"));
+        line(text, &format!("{}: {} read as {}, {}{weight}", file.file, rows, file.container, file.format));
         for note in &file.notes {
             line(text, &format!("  {note}"));
         }

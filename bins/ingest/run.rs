@@ -1,24 +1,21 @@
 //! How ingest strings the libraries together: find the files, see whether they are done already, read and write,
 //! seal the folder.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
 use anyhow::Result;
-use artifact::{Committed, FileRecord, Identity, OutputFolder, Rows, hash_file};
+use artifact::files::REPORT_HTML;
+use artifact::{Committed, FileRecord, Identity, Manifest, OutputFolder, Rows, hash_file};
 use cli::{Hint, Outcome, Progress, Report, Unit, Usage};
 use dataset::contamination::Unseen;
-use dataset::duplicates::Dedup;
-use dataset::ingest::{KeptColumn, OnBadRecord, Options, Summary};
-use dataset::inputs::{Container, Encoding, Input, InputSet, discover};
-use dataset::mapping::Mapping;
-use dataset::records::{ReadOptions, RecordsPath, TextSplit};
-use dataset::split::{SplitBy, SplitPlan};
+use dataset::ingest::{Options, Summary, kept_labels};
+use dataset::inputs::{Input, InputSet, discover};
 use serde::Serialize;
 
-use crate::args::{self, Args};
+use crate::args::Args;
 use crate::output::{Tables, Watched};
-use crate::report;
+use crate::{options, page, report};
 
 /// Runs the stage.
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
@@ -34,42 +31,99 @@ fn usage(error: anyhow::Error) -> anyhow::Error {
 }
 
 fn ingest(args: &Args) -> Result<Outcome> {
-    let mut options = options(args)?;
     let found = discover(&args.inputs)?;
+    let mut options = options::options(args, &found)?;
     options.aligned = aligned(args, &found)?;
+    options.keep.extend(kept_labels(&found.inputs, &options)?);
     if args.dry_run {
         options.unseen = unseen(args)?;
         let (summary, _) = read(&found, &options, None)?;
         return Ok(Outcome::Done(report::report(&summary, &found, None)));
     }
     let folder = args.output.folder()?;
-    let identity = identity(args, &found, &options)?;
+    if folder == Path::new("-") {
+        return stream(args, &found, options);
+    }
+    if args.rejects.is_some() {
+        return Err(Usage("--rejects is for `--out -`: a folder has its own rejects.parquet".into()).into());
+    }
     let from_stdin = found.inputs.iter().any(|input| input.path.is_none());
-    if let Some(outcome) = cli::up_to_date(folder, &identity, args.output.force || from_stdin)? {
-        return Ok(outcome);
+    let mut known = None;
+    if Manifest::read(folder).is_ok_and(|manifest| manifest.is_some()) {
+        let identity = identity(args, &found, &options)?;
+        if let Some(outcome) = cli::up_to_date(folder, &identity, args.output.force || from_stdin)? {
+            return Ok(outcome);
+        }
+        known = Some(identity);
     }
     options.unseen = unseen(args)?;
     let output = OutputFolder::open(folder)?;
+    options.scratch = Some(folder.to_path_buf());
     let kept: Vec<String> = options.keep.iter().map(|kept| kept.name.clone()).collect();
-    let tables = Tables::begin(&output, &options.split.splits(), &kept)?;
-    let read = read(&found, &options, Some(tables));
+    let tables = Tables::folder(&output, &options.split.splits(), &kept)?;
+    // Where nothing could be up to date, the inputs are hashed while they are read.
+    let (read, identity) = std::thread::scope(|scope| {
+        let hashing = known.is_none().then(|| scope.spawn(|| identity(args, &found, &options)));
+        let read = read(&found, &options, Some(tables));
+        let hashed = hashing.and_then(|hashing| hashing.join().ok());
+        (read, hashed)
+    });
     let (summary, tables) = match read {
-        Err(error) if matches!(error.downcast_ref(), Some(dataset::Error::Interrupted)) => {
-            let text = "interrupted: nothing was written".to_owned();
-            return Ok(Outcome::Interrupted(Report { text, ..Report::default() }));
-        }
+        Err(error) if is_interrupt(&error) => return Ok(interrupted()),
         read => read?,
     };
-    let outputs = tables.map(Tables::finish).transpose()?.unwrap_or_default();
+    let identity = match (known, identity) {
+        (Some(identity), _) => identity,
+        (None, Some(identity)) => identity?,
+        (None, None) => self::identity(args, &found, &options)?,
+    };
+    let mut outputs = tables.map(Tables::finish).transpose()?.unwrap_or_default();
+    if args.report {
+        outputs.push(output.stage_bytes(REPORT_HTML, page::page(&summary, args)?.as_bytes())?);
+    }
     let report = report::report(&summary, &found, Some(folder));
-    let rows = Rows { read: summary.read, written: summary.written, rejected: summary.rejected, repeated: 0 };
     output.commit(Committed {
         outputs,
         identity,
         seed: Some(args.output.seed),
-        rows: Some(rows),
+        rows: Some(rows(&summary)),
         summary: report.json.clone(),
     })?;
+    Ok(Outcome::Done(report))
+}
+
+fn rows(summary: &Summary) -> Rows {
+    let Summary { read, written, rejected, repeated, .. } = *summary;
+    Rows { read, written, rejected, repeated }
+}
+
+fn is_interrupt(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(dataset::Error::Interrupted))
+}
+
+fn interrupted() -> Outcome {
+    Outcome::Interrupted(Report { text: "interrupted: nothing was written".to_owned(), ..Report::default() })
+}
+
+/// `--out -`: examples of all splits in one Arrow IPC stream.
+fn stream(args: &Args, found: &InputSet, mut options: Options) -> Result<Outcome> {
+    for (given, flag) in [(args.common.json, "--json"), (args.report, "--report")] {
+        if given {
+            return Err(Usage(format!("{flag} cannot be used with `--out -`: standard output is the stream")).into());
+        }
+    }
+    options.unseen = unseen(args)?;
+    let kept: Vec<String> = options.keep.iter().map(|kept| kept.name.clone()).collect();
+    let tables = Tables::stream(args.rejects.as_deref(), &kept)?;
+    let (summary, tables) = match read(found, &options, Some(tables)) {
+        Err(error) if is_interrupt(&error) => return Ok(interrupted()),
+        read => read?,
+    };
+    tables.map(Tables::finish).transpose()?;
+    let mut report = report::report(&summary, found, Some(Path::new("standard output")));
+    if summary.rejected > 0 && args.rejects.is_none() {
+        report.text.push_str("\nnote: the rejected rows were not kept: --rejects FILE.parquet keeps them");
+    }
     Ok(Outcome::Done(report))
 }
 
@@ -87,55 +141,6 @@ fn read(found: &InputSet, options: &Options, tables: Option<Tables>) -> Result<(
         return Err(dataset::Error::RowsDoNotAddUp { read: summary.read, written, rejected }.into());
     }
     Ok((summary, tables))
-}
-
-fn options(args: &Args) -> Result<Options> {
-    let wrong = |option: &'static str, hint: &str| {
-        let hint = hint.to_owned();
-        move |detail: String| dataset::Error::Option { option, detail, hint }
-    };
-    let records = args.records.as_deref().map(RecordsPath::parse).transpose();
-    let keep: Result<Vec<KeptColumn>, String> = args.keep.iter().map(|column| KeptColumn::parse(column)).collect();
-    let split = match args.all_as {
-        Some(part) => SplitPlan::All(part.into()),
-        None => {
-            let hint = "for example --split train=0.9,validation=0.05,test=0.05";
-            let shares = SplitPlan::parse_shares(&args.split).map_err(wrong("--split", hint))?;
-            SplitPlan::Shares { shares, seed: args.output.seed }
-        }
-    };
-    let threads = args.common.threads.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
-    Ok(Options {
-        read: ReadOptions {
-            container: args.input_format.as_deref().and_then(Container::by_label),
-            encoding: args.encoding.as_deref().and_then(Encoding::by_name),
-            records: records.map_err(wrong("--records", "for example --records 'data[].paragraphs[].qas[]'"))?,
-            text_split: TextSplit::parse(&args.text_split).map_err(wrong("--text-split", ""))?,
-        },
-        aligned: Vec::new(),
-        shape: args.format.shape(),
-        mapping: Mapping::parse(&args.map)?,
-        keep: keep.map_err(wrong("--keep", "for example --keep topic,original_id=id"))?,
-        on_bad_record: match args.on_bad_record {
-            args::BadRecord::Fail => OnBadRecord::Fail,
-            args::BadRecord::Reject => OnBadRecord::Reject,
-        },
-        min_chars: args.min_chars,
-        max_chars: args.max_chars,
-        dedup: match args.dedup {
-            args::Dedup::Off => Dedup::Off,
-            args::Dedup::Exact => Dedup::Exact,
-            args::Dedup::Near => Dedup::Near,
-        },
-        unseen: Unseen::default(),
-        split,
-        split_by: match args.split_by.as_str() {
-            "content" => SplitBy::Content,
-            "prompt" => SplitBy::Prompt,
-            column => SplitBy::Column(column.to_owned()),
-        },
-        threads,
-    })
 }
 
 /// The partner of each input.

@@ -135,6 +135,16 @@ pub fn remove_unfinished(folder: &Path) {
     }
 }
 
+/// A file without a name, for what does not fit in memory: it is gone when it is closed, whatever happens. It lies in
+/// `folder`, or in the system's folder for temporary files.
+///
+/// # Errors
+/// [`ArtifactError::Io`].
+pub fn scratch(folder: Option<&Path>) -> Result<File> {
+    let place = folder.map_or_else(std::env::temp_dir, Path::to_path_buf);
+    tempfile::tempfile_in(&place).map_err(ArtifactError::io("cannot write in", place))
+}
+
 /// Creates a folder and its parents.
 ///
 /// # Errors

@@ -127,6 +127,23 @@ impl OutputFolder {
     }
 }
 
+/// Begins a single file at `path`, outside of any folder that a stage seals.
+///
+/// # Errors
+/// [`ArtifactError::Io`].
+pub fn stage_file(path: &Path) -> Result<StagedFile> {
+    let folder = files::parent(path);
+    files::create_folder(folder)?;
+    let temporary = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .permissions(files::readable())
+        .tempfile_in(folder)
+        .map_err(ArtifactError::io("cannot write in", folder))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let writer = HashingWriter::new(BufWriter::with_capacity(1 << 20, temporary));
+    Ok(StagedFile { name, path: path.into(), writer })
+}
+
 /// A file being written under a temporary name; dropped without [`StagedFile::finish`] it leaves no trace.
 pub struct StagedFile {
     name: String,
@@ -180,6 +197,14 @@ impl FinishedFile {
     /// Name, size and hash.
     pub fn record(&self) -> &FileRecord {
         &self.record
+    }
+
+    /// Puts a single file in place, without a folder's commit.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Io`].
+    pub fn put(self) -> Result<FileRecord> {
+        self.persist()
     }
 
     fn persist(self) -> Result<FileRecord> {

@@ -10,10 +10,15 @@ pub mod identity;
 pub mod ingest;
 pub mod inputs;
 pub mod leakage;
+pub mod leaks;
 pub mod mapping;
+pub mod mixing;
 mod normal;
+pub mod quality;
 pub mod records;
 pub mod shape;
+pub mod shard;
 pub mod split;
+mod store;
 
 pub use error::{Error, Result, nearest};

@@ -2,29 +2,67 @@
 
 use artifact::Example;
 
-/// Hands the hash of each word of the example to `each`, in order. A word is a run of letters and digits, in lower
-/// case; scripts without spaces have each ideograph as a word.
+/// Hands the hash of each word of the text to `each`, in order. A word is a run of letters and digits, in lower case;
+/// scripts without spaces have each ideograph as a word.
 pub(crate) fn words(text: &str, each: &mut impl FnMut(u64)) {
+    words_until(text, &mut |word| {
+        each(word);
+        true
+    });
+}
+
+/// As [`words`], until `each` wants no more.
+pub(crate) fn words_until(text: &str, each: &mut impl FnMut(u64) -> bool) {
     let mut word = WordHash::default();
-    for character in text.chars() {
-        if character.is_ascii() {
-            if character.is_ascii_alphanumeric() {
-                word.push(u32::from(character.to_ascii_lowercase()));
-            } else {
-                word.end(each);
+    let mut rest = text;
+    loop {
+        // Most text is ASCII: byte by byte, through a table.
+        let mut at = 0;
+        for byte in rest.bytes() {
+            let folded = FOLDED[usize::from(byte)];
+            if folded == BEYOND {
+                break;
             }
-        } else if is_ideograph(character) {
-            word.end(each);
+            at += 1;
+            if folded != 0 {
+                word.push(u32::from(folded));
+            } else if !word.end(each) {
+                return;
+            }
+        }
+        rest = &rest[at..];
+        let Some(character) = rest.chars().next() else { break };
+        rest = &rest[character.len_utf8()..];
+        if is_ideograph(character) {
+            if !word.end(each) {
+                return;
+            }
             word.push(u32::from(character));
-            word.end(each);
+            if !word.end(each) {
+                return;
+            }
         } else if character.is_alphanumeric() {
             character.to_lowercase().for_each(|lower| word.push(u32::from(lower)));
-        } else {
-            word.end(each);
+        } else if !word.end(each) {
+            return;
         }
     }
     word.end(each);
 }
+
+/// Marks bytes that are not ASCII.
+const BEYOND: u8 = 0xff;
+
+/// Letters in lower case and digits; zero for all else.
+static FOLDED: [u8; 256] = {
+    let mut table = [BEYOND; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = if (byte as u8).is_ascii_alphanumeric() { (byte as u8).to_ascii_lowercase() } else { 0 };
+        byte += 1;
+    }
+    table
+};
 
 fn is_ideograph(character: char) -> bool {
     matches!(u32::from(character), 0x3040..=0x30ff | 0x3400..=0x9fff | 0xf900..=0xfaff | 0x20000..=0x3ffff)
@@ -48,11 +86,11 @@ impl WordHash {
         self.empty = false;
     }
 
-    fn end(&mut self, each: &mut impl FnMut(u64)) {
-        if !self.empty {
-            each(mix(self.state));
-        }
+    /// Hands out the word, if there is one; whether more is wanted.
+    fn end(&mut self, each: &mut impl FnMut(u64) -> bool) -> bool {
+        let more = self.empty || each(mix(self.state));
         *self = Self::default();
+        more
     }
 }
 
@@ -68,6 +106,12 @@ pub(crate) fn texts(example: &Example) -> impl Iterator<Item = &str> {
     let turns = example.messages.iter().chain(&example.chosen).chain(&example.rejected);
     let said = turns.flat_map(|message| [message.content.as_deref(), message.tool_calls.as_deref()]).flatten();
     example.text.as_deref().into_iter().chain(said)
+}
+
+/// All that people and models say in an example, calls of tools left out.
+pub(crate) fn said(example: &Example) -> impl Iterator<Item = &str> {
+    let turns = example.messages.iter().chain(&example.chosen).chain(&example.rejected);
+    example.text.as_deref().into_iter().chain(turns.filter_map(|message| message.content.as_deref()))
 }
 
 /// Word hashes of the whole example.

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use artifact::{Code, Example, Split};
+use artifact::{Code, Example};
 
 use super::plan::{FilePlan, asked};
 use super::{Options, SplitBy};
 use crate::duplicates::{Dedup, Signature, signature};
 use crate::identity::{hexadecimal, identity, prompt_identity, text_identity};
+use crate::leaks::sketch;
 use crate::normal::texts;
+use crate::quality::{self, Finding, Pii};
 use crate::records::{Item, Payload, Place, Record, RecordsPath, Unreadable, as_text};
 use crate::shape::{TurnKeys, advise, describe};
 
@@ -40,11 +42,13 @@ pub(super) struct Row {
 
 pub(super) enum Outcome {
     Example(Box<Candidate>),
+    /// An example that another shard answers for.
+    Elsewhere,
     /// Cannot be parsed.
     Unreadable(Unreadable),
     /// Parsed, and not of use. `unfit` where the shape is the reason.
     Rejected {
-        code: Code,
+        code: &'static str,
         detail: String,
         advice: Option<String>,
         unfit: bool,
@@ -56,8 +60,12 @@ pub(super) struct Candidate {
     pub(super) example: Example,
     pub(super) identity: u128,
     pub(super) prompt: Option<u128>,
-    pub(super) split: Split,
+    /// What decides its split.
+    pub(super) key: u128,
+    pub(super) stratum: Option<u128>,
     pub(super) signature: Option<Signature>,
+    pub(super) sketch: Vec<u64>,
+    pub(super) findings: Vec<Finding>,
     pub(super) chars: u64,
 }
 
@@ -91,10 +99,15 @@ fn shape(mut record: Record, plan: &FilePlan, keys: &TurnKeys, options: &Options
         SplitBy::Column(column) => record.get(column).map(as_text),
         _ => None,
     };
-    let reject = |code, detail: String| Outcome::Rejected { code, detail, advice: None, unfit: false };
-    if let (SplitBy::Column(column), None) = (&options.split_by, &group) {
-        let detail = format!("expected the column `{column}` of --split-by, found: {}", describe(&record));
-        return Outcome::Rejected { code: Code::BadRecord, detail, advice: None, unfit: true };
+    let reject = |code: &'static str, detail: String| Outcome::Rejected { code, detail, advice: None, unfit: false };
+    let stratum = options.stratify.as_ref().map(|column| record.get(column).map(as_text));
+    let needed = [(&options.stratify, "--stratify"), (&options.split_by.column(), "--split-by")];
+    for (column, option) in needed.iter().filter_map(|(column, option)| Some((column.as_ref()?, option))) {
+        if record.get(column).is_none() {
+            let detail = format!("expected the column `{column}` of {option}, found: {}", describe(&record));
+            let code = Code::BadRecord.as_str();
+            return Outcome::Rejected { code, detail, advice: None, unfit: true };
+        }
     }
     if let Err(detail) = plan.mapping.apply(&mut record) {
         return unfit(&record, &detail, !plan.mapping.is_empty());
@@ -106,43 +119,85 @@ fn shape(mut record: Record, plan: &FilePlan, keys: &TurnKeys, options: &Options
         }
         Err(misfit) => {
             let unfit = misfit.code == Code::BadRecord;
-            return Outcome::Rejected { code: misfit.code, detail: misfit.detail, advice: None, unfit };
+            let code = misfit.code.as_str();
+            return Outcome::Rejected { code, detail: misfit.detail, advice: None, unfit };
         }
     };
-    let chars = texts(&example).map(|text| text.chars().count() as u64).sum();
+    options.cleaning.apply(&mut example);
+    let mut findings = quality::check(&example, options.check.with(options.reject));
+    if let Some(code) = findings.iter().position(|finding| options.reject.has_code(finding.code)) {
+        let Finding { code, detail } = findings.swap_remove(code);
+        return reject(code, detail);
+    }
+    findings.extend(personal_data(&mut example, options.pii));
+    if let (Pii::Reject, Some(Finding { code, detail })) =
+        (options.pii, findings.iter().find(|found| is_personal(found)))
+    {
+        return reject(code, detail.clone());
+    }
+    if let Some(Finding { code, detail }) = options.languages.check(&example) {
+        return reject(code, detail);
+    }
+    let chars = texts(&example).map(characters).sum();
     if let Some(least) = options.min_chars.filter(|least| chars < *least) {
-        return reject(Code::TooShort, format!("{chars} characters, at least {least} asked"));
+        return reject(Code::TooShort.as_str(), format!("{chars} characters, at least {least} asked"));
     }
     if let Some(most) = options.max_chars.filter(|most| chars > *most) {
-        return reject(Code::TooLong, format!("{chars} characters, at most {most} asked"));
+        return reject(Code::TooLong.as_str(), format!("{chars} characters, at most {most} asked"));
     }
     if let Some(words) = options.unseen.overlap(&example) {
-        return reject(Code::Contaminated, format!("shares a run of {words} words with a text of --decontaminate"));
+        let detail = format!("shares a run of {words} words with a text of --decontaminate");
+        return reject(Code::Contaminated.as_str(), detail);
     }
     let identity = identity(&example);
+    if !options.shard.has(identity) {
+        return Outcome::Elsewhere;
+    }
     let prompt = prompt_identity(&example);
     let key = match (&options.split_by, group) {
         (SplitBy::Prompt, _) => prompt.unwrap_or(identity),
         (SplitBy::Column(_), Some(group)) => text_identity(&group),
         _ => identity,
     };
-    let signature = if options.dedup == Dedup::Near { signature(&example) } else { None };
+    let signature = if options.dedup == Dedup::Near { signature(&example, &options.near) } else { None };
+    let sketch = if options.split.splits().len() > 1 { sketch(&example) } else { Vec::new() };
     example.id = hexadecimal(identity);
     example.source_file.clone_from(&plan.name);
     example.extra = extra;
+    let stratum = stratum.flatten().map(|value| text_identity(&value));
     Outcome::Example(Box::new(Candidate {
         example,
         identity,
         prompt,
-        split: options.split.assign(key),
+        key,
+        stratum,
         signature,
+        sketch,
+        findings,
         chars,
     }))
+}
+
+/// Characters of a text; of ASCII, its bytes.
+fn characters(text: &str) -> u64 {
+    if text.is_ascii() { text.len() as u64 } else { text.chars().count() as u64 }
+}
+
+fn personal_data(example: &mut Example, pii: Pii) -> Vec<Finding> {
+    match pii {
+        Pii::Off => Vec::new(),
+        Pii::Flag | Pii::Reject => quality::pii_findings(&quality::count_pii(example)),
+        Pii::Mask => quality::pii_findings(&quality::mask_pii(example)),
+    }
+}
+
+fn is_personal(finding: &Finding) -> bool {
+    finding.code.starts_with("pii_")
 }
 
 /// A record without a field that is needed: tells the keys that it has and the way to a shape that fits.
 fn unfit(record: &Record, detail: &str, mapped: bool) -> Outcome {
     let detail = format!("{detail}; found: {}", describe(record));
     let advice = if mapped { None } else { Some(advise(record)).filter(|advice| !advice.is_empty()) };
-    Outcome::Rejected { code: Code::BadRecord, detail, advice, unfit: true }
+    Outcome::Rejected { code: Code::BadRecord.as_str(), detail, advice, unfit: true }
 }

@@ -4,23 +4,31 @@
 //! output) runs on one, in file order. So the result does not depend on the number of threads.
 
 mod convert;
+mod lengths;
 mod ordered;
 mod plan;
 mod run;
 mod summary;
 
+pub use lengths::{Gallery, Histogram, Shown};
 pub use plan::FilePlan;
+pub use plan::kept_labels;
 pub use run::run;
-pub use summary::{FileSummary, Leaks, RejectSummary, SplitSummary, Summary};
+pub use summary::{FileSummary, Reason, SplitSummary, Summary};
+
+use std::path::PathBuf;
 
 use artifact::{Example, Reject, Split};
 
 use crate::contamination::Unseen;
-use crate::duplicates::Dedup;
+use crate::duplicates::{Dedup, Near};
 use crate::error::Result;
 use crate::mapping::{FieldPath, Mapping};
+use crate::mixing::Mix;
+use crate::quality::{Cleaning, Languages, Pii, Rules};
 use crate::records::ReadOptions;
 use crate::shape::Shape;
+use crate::shard::Shard;
 use crate::split::{SplitBy, SplitPlan};
 
 /// What to do with a record that cannot be parsed.
@@ -72,14 +80,34 @@ pub struct Options {
     pub min_chars: Option<u64>,
     /// `--max-chars`.
     pub max_chars: Option<u64>,
+    /// `--clean`.
+    pub cleaning: Cleaning,
+    /// `--pii`.
+    pub pii: Pii,
+    /// `--language`.
+    pub languages: Languages,
+    /// `--check`: rules whose findings are counted.
+    pub check: Rules,
+    /// `--reject`: rules whose findings set a row aside.
+    pub reject: Rules,
     /// `--dedup`.
     pub dedup: Dedup,
+    /// The parameters of near duplicates.
+    pub near: Near,
     /// `--decontaminate`.
     pub unseen: Unseen,
     /// `--split` or `--as`.
     pub split: SplitPlan,
     /// `--split-by`.
     pub split_by: SplitBy,
+    /// `--stratify`: the column whose values each get the shares of the splits.
+    pub stratify: Option<String>,
+    /// `--mix`.
+    pub mix: Mix,
+    /// `--shard`.
+    pub shard: Shard,
+    /// Where what does not fit in memory is put; the system's folder for temporary files unless given.
+    pub scratch: Option<PathBuf>,
     /// Threads to use, at least one.
     pub threads: usize,
 }

@@ -1,14 +1,14 @@
 //! A parallel map that keeps the order and bounds what is under way.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// Applies `work` to each job on `threads` threads in all, and hands the results to `take` in the order of the jobs,
+/// Applies `work` to each job on `threads` threads, and hands the results to `take` in the order of the jobs,
 /// on the calling thread. Stops at the first error of `take`.
 ///
 /// With one thread everything happens on the calling thread. Otherwise one more thread produces the jobs, and the
-/// calling thread, which takes the results, counts as one of `threads`.
+/// calling thread takes the results: both mostly wait.
 pub(super) fn map_in_order<J: Send, R: Send, E>(
     threads: usize,
     jobs: impl Iterator<Item = J> + Send,
@@ -18,15 +18,18 @@ pub(super) fn map_in_order<J: Send, R: Send, E>(
     if threads <= 1 {
         return jobs.map(work).try_for_each(take);
     }
-    let workers = threads - 1;
+    let workers = threads;
     let (to_work, work_queue) = sync_channel::<(J, SyncSender<R>)>(workers);
     // The results' places, in order: the bound is what may be under way or waiting.
-    let (to_order, order) = sync_channel::<Receiver<R>>(2 * workers + 1);
-    let work_queue = Mutex::new(work_queue);
+    let (to_order, order) = sync_channel::<Receiver<R>>(workers + 1);
+    // Owned by the workers: where all of them are gone, sending fails instead of waiting for ever.
+    let work_queue = Arc::new(Mutex::new(work_queue));
     thread::scope(|scope| {
-        let (work, work_queue) = (&work, &work_queue);
+        let work = &work;
+        let mut working = Vec::new();
         for _ in 0..workers {
-            scope.spawn(move || {
+            let work_queue = Arc::clone(&work_queue);
+            working.push(scope.spawn(move || {
                 loop {
                     let next = work_queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((job, reply)) = next else { return };
@@ -35,8 +38,9 @@ pub(super) fn map_in_order<J: Send, R: Send, E>(
                         return;
                     }
                 }
-            });
+            }));
         }
+        drop(work_queue);
         scope.spawn(move || {
             for job in jobs {
                 let (reply, result) = sync_channel(1);
@@ -54,6 +58,12 @@ pub(super) fn map_in_order<J: Send, R: Send, E>(
             }
         }
         drop(order);
+        // A panic of a worker is passed on with its own message.
+        for worker in working {
+            if let Err(panic) = worker.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
         outcome
     })
 }
@@ -77,6 +87,13 @@ mod tests {
             assert!(done.is_ok());
             assert_eq!(taken, (0..200).map(|job| job * job).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "the seventh")]
+    fn a_panic_of_a_worker_is_passed_on() {
+        let work = |job: u64| assert!(job != 7, "the seventh");
+        let _ = map_in_order(3, 0.., work, |()| Ok::<(), ()>(()));
     }
 
     #[test]

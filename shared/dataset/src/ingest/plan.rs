@@ -1,11 +1,13 @@
 //! What is decided once for each file, from its first records: its shape, and the columns that nobody asked for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::Options;
+use super::{KeptColumn, Options};
 use crate::error::{Error, Result, nearest};
+use crate::inputs::{Input, Progress};
 use crate::mapping::Mapping;
-use crate::records::{Payload, Record, Source};
+use crate::records::{self, Payload, Record, RecordsPath, Source};
 use crate::shape::{Shape, advise, describe, warn_unused};
 use crate::split::SplitBy;
 
@@ -29,18 +31,15 @@ pub struct FilePlan {
     pub unused: Vec<String>,
     /// What a reader of the report should know.
     pub notes: Vec<String>,
+    /// How often its rows count.
+    pub weight: f64,
 }
 
 impl FilePlan {
     /// Decides from the first chunk.
     pub(super) fn new(number: u32, name: &str, source: &Source, first: &Payload, options: &Options) -> Result<Self> {
         let mapping = mapping_for(source, options)?;
-        let mut sample: Vec<Record> = Vec::new();
-        first.visit(source.nested.as_ref(), &mut |item| {
-            if let (true, Ok(record)) = (sample.len() < LOOKED_AT, item.content) {
-                sample.push(record);
-            }
-        });
+        let sample = sample(first, source.nested.as_ref());
         let mut columns: Vec<String> = source.columns.clone().unwrap_or_default();
         for name in sample.iter().flat_map(Record::names) {
             if !columns.iter().any(|known| known == name) {
@@ -61,13 +60,26 @@ impl FilePlan {
         };
         let heads: Vec<&str> = asked(&mapping, options).into_iter().map(|(_, path)| path.head()).collect();
         let group = if let SplitBy::Column(column) = &options.split_by { column.as_str() } else { "" };
+        let stratum = options.stratify.as_deref().unwrap_or_default();
         let used = |column: &str| {
-            (shape.used().contains(&column) && !mapping.has(column)) || heads.contains(&column) || column == group
+            (shape.used().contains(&column) && !mapping.has(column))
+                || heads.contains(&column)
+                || [group, stratum].contains(&column)
         };
         let unused: Vec<String> = columns.iter().filter(|column| !used(column)).cloned().collect();
         let mut notes = source.notes.clone();
+        notes.extend(mixed(&sample, &mapping));
+        if is_kto(&sample) && !options.keep.iter().any(|kept| kept.path.as_str() == LABEL) {
+            return Err(Error::BadFile {
+                file: name.to_owned(),
+                detail: "`label` is true or false beside an answer, as for KTO: expected to be told what to do with it"
+                    .into(),
+                hint: "--keep label keeps it as a column, so that nobody takes bad answers for good ones".into(),
+            });
+        }
         notes.extend(warn_unused(shape, &unused));
-        Ok(Self { number, name: name.to_owned(), shape, mapping, columns, unused, notes })
+        let weight = options.mix.weight(name);
+        Ok(Self { number, name: name.to_owned(), shape, mapping, columns, unused, notes, weight })
     }
 }
 
@@ -88,6 +100,76 @@ pub(super) fn no_such_column(file: &str, option: &'static str, column: &str, fou
         found: if found.is_empty() { "no column".into() } else { found.join(", ") },
         nearest: nearest(column, found.iter().map(String::as_str)),
     }
+}
+
+/// The column of KTO's labels.
+const LABEL: &str = "label";
+
+/// Whether the records have an answer each and whether it is a good one, as KTO learns from.
+fn is_kto(sample: &[Record]) -> bool {
+    let answers = |record: &Record| {
+        matches!(
+            Shape::detect(record),
+            Some(Shape::Messages | Shape::Sharegpt | Shape::PromptCompletion | Shape::Alpaca)
+        )
+    };
+    !sample.is_empty()
+        && sample.iter().all(|record| answers(record) && matches!(record.get(LABEL), Some(serde_json::Value::Bool(_))))
+}
+
+/// The columns that some of the files need to keep, whether asked or not: the labels of KTO. Standard input is not
+/// looked at: it can be read once.
+///
+/// # Errors
+/// Whatever is wrong with a file before its first record.
+pub fn kept_labels(inputs: &[Input], options: &Options) -> Result<Vec<KeptColumn>> {
+    /// Files that are looked at: more of them are of one kind.
+    const FILES: usize = 16;
+    let silent = Arc::new(Progress::default());
+    for input in inputs.iter().filter(|input| input.path.is_some()).take(FILES) {
+        if options.keep.iter().any(|kept| [kept.path.as_str(), &kept.name].contains(&LABEL))
+            || !options.aligned.is_empty()
+        {
+            break;
+        }
+        // What is wrong with a file is told when it is read.
+        let Ok(mut source) = records::open(input, &options.read, &silent) else { continue };
+        let Some(Ok(first)) = source.chunks.next() else { continue };
+        let sample = sample(&first, source.nested.as_ref());
+        let mapped: Vec<Record> = sample
+            .into_iter()
+            .filter_map(|mut record| options.mapping.apply(&mut record).is_ok().then_some(record))
+            .collect();
+        if is_kto(&mapped) {
+            return Ok(vec![KeptColumn::parse(LABEL).map_err(|detail| Error::Option {
+                option: "--keep",
+                detail,
+                hint: String::new(),
+            })?]);
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn sample(first: &Payload, nested: Option<&RecordsPath>) -> Vec<Record> {
+    let mut sample = Vec::new();
+    first.visit(nested, &mut |item| {
+        if let (true, Ok(record)) = (sample.len() < LOOKED_AT, item.content) {
+            sample.push(record);
+        }
+    });
+    sample
+}
+
+/// A word about a file whose first records are of several shapes.
+fn mixed(sample: &[Record], mapping: &Mapping) -> Option<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for record in sample.iter().filter(|_| mapping.is_empty()) {
+        *counts.entry(Shape::detect(record).map_or("none", Shape::as_str)).or_default() += 1;
+    }
+    let told: Vec<String> = counts.iter().map(|(shape, count)| format!("{count} {shape}")).collect();
+    (told.len() > 1)
+        .then(|| format!("the first records are of several shapes: {}; rows of another are rejected", told.join(", ")))
 }
 
 /// Aligned texts are a prompt and its completion unless said otherwise.

@@ -8,12 +8,16 @@ use artifact::{Code, Example, Reject, Split};
 use super::convert::{Candidate, Converted, Job, Outcome, Row, convert};
 use super::ordered::map_in_order;
 use super::plan::{FilePlan, asked, no_such_column};
-use super::summary::{PromptSplits, Summary};
+use super::summary::Summary;
 use super::{OnBadRecord, Options, Sink};
-use crate::duplicates::{Dedup, Origin, Seen};
+use crate::duplicates::{Dedup, Kept, Origin, Seen};
 use crate::error::{Error, Result};
+use crate::identity::hexadecimal;
 use crate::inputs::{Input, Progress};
+use crate::leaks::Watch;
 use crate::records::{self, Chunks, RecordsPath, Unreadable};
+use crate::split::{SplitPlan, Strata};
+use crate::store::Scratch;
 
 /// Reads all inputs and hands their rows to `sink`.
 ///
@@ -105,7 +109,8 @@ struct Collector<'a> {
     sink: &'a mut dyn Sink,
     names: Vec<String>,
     seen: Seen,
-    prompts: PromptSplits,
+    strata: Strata,
+    watch: Watch,
     summary: Summary,
     file: Option<FileState>,
     found: Vec<bool>,
@@ -124,14 +129,20 @@ struct FileState {
 
 impl<'a> Collector<'a> {
     fn new(inputs: &[Input], options: &'a Options, progress: Arc<Progress>, sink: &'a mut dyn Sink) -> Self {
+        let scratch = Scratch(options.scratch.clone());
+        let splits = options.split.splits();
         Self {
             options,
             progress,
             sink,
             names: inputs.iter().map(|input| input.name.clone()).collect(),
-            seen: Seen::default(),
-            prompts: PromptSplits::default(),
-            summary: Summary::begin(&options.split.splits()),
+            seen: Seen::new(scratch.clone(), options.near),
+            strata: Strata::default(),
+            watch: Watch::new(&scratch, splits.len() > 1),
+            summary: Summary {
+                near: (options.dedup == Dedup::Near).then_some(options.near),
+                ..Summary::begin(&splits)
+            },
             file: None,
             found: Vec::new(),
             columns: Vec::new(),
@@ -157,19 +168,17 @@ impl<'a> Collector<'a> {
         let base = self.file.as_ref().map_or(0, |file| file.base);
         for row in converted.rows {
             let place = row.place.clone();
-            if let Some((code, detail)) = self.judge(row, base, &mut batch)? {
-                let (file, number) = (self.names[converted.plan.number as usize].clone(), batch.row);
-                let record = payload.raw(&place);
-                let reject = Reject {
-                    record,
-                    source_file: file,
-                    source_row: number,
-                    code: code.as_str().into(),
+            if let Some(Refusal { code, detail, cluster }) = self.judge(row, base, &mut batch)? {
+                let origin = Origin { file: converted.plan.number, row: batch.row };
+                self.summary.count_rejected(code, &self.place(origin), &detail);
+                batch.rejects.push(Reject {
+                    record: payload.raw(&place),
+                    source_file: self.names[origin.file as usize].clone(),
+                    source_row: origin.row,
+                    code: code.into(),
                     detail,
-                    cluster: None,
-                };
-                self.summary.count_rejected(code, &reject);
-                batch.rejects.push(reject);
+                    cluster,
+                });
             }
         }
         if let Some(file) = &mut self.file {
@@ -185,35 +194,53 @@ impl<'a> Collector<'a> {
     }
 
     /// Keeps the row in the batch, or says why not.
-    fn judge(&mut self, row: Row, base: u64, batch: &mut Batch) -> Result<Option<(Code, String)>> {
+    fn judge(&mut self, row: Row, base: u64, batch: &mut Batch) -> Result<Option<Refusal>> {
         batch.row = base + row.number;
+        let Some(file) = &mut self.file else { return Ok(None) };
+        file.rows += 1;
+        let origin = Origin { file: file.plan.number, row: batch.row };
+        let here = match &row.outcome {
+            Outcome::Elsewhere => false,
+            Outcome::Example(_) => true,
+            Outcome::Unreadable(_) | Outcome::Rejected { .. } => self.options.shard.has_row(origin),
+        };
+        if let Outcome::Rejected { detail, advice, unfit: true, .. } = &row.outcome {
+            file.unfit += 1;
+            file.first_unfit.get_or_insert_with(|| (detail.clone(), advice.clone().unwrap_or_default()));
+        }
+        let refusal = match row.outcome {
+            Outcome::Unreadable(unreadable) => self.unreadable(unreadable, batch.row)?,
+            _ if !here => return Ok(None),
+            Outcome::Elsewhere => return Ok(None),
+            Outcome::Rejected { code, detail, advice, .. } => {
+                let detail = advice.as_ref().map_or_else(|| detail.clone(), |advice| format!("{detail}; {advice}"));
+                Refusal { code, detail, cluster: None }
+            }
+            Outcome::Example(candidate) => {
+                self.count_read();
+                return self.keep(*candidate, origin, batch);
+            }
+        };
+        if here {
+            self.count_read();
+        }
+        Ok(here.then_some(refusal))
+    }
+
+    fn count_read(&mut self) {
         self.summary.read += 1;
         if let Some(counts) = self.summary.files.last_mut() {
             counts.rows += 1;
         }
-        let Some(file) = &mut self.file else { return Ok(None) };
-        file.rows += 1;
-        match row.outcome {
-            Outcome::Unreadable(unreadable) => self.unreadable(unreadable, batch.row).map(Some),
-            Outcome::Rejected { code, detail, advice, unfit } => {
-                let whole = advice.as_ref().map_or_else(|| detail.clone(), |advice| format!("{detail}; {advice}"));
-                if unfit {
-                    file.unfit += 1;
-                    file.first_unfit.get_or_insert((detail, advice.unwrap_or_default()));
-                }
-                Ok(Some((code, whole)))
-            }
-            Outcome::Example(candidate) => Ok(self.deduplicate(*candidate, batch)),
-        }
     }
 
-    fn unreadable(&self, unreadable: Unreadable, row: u64) -> Result<(Code, String)> {
+    fn unreadable(&self, unreadable: Unreadable, row: u64) -> Result<Refusal> {
         let Unreadable { encoding, detail, line } = unreadable;
         if encoding {
-            return Ok((Code::BadEncoding, detail));
+            return Ok(Refusal { code: Code::BadEncoding.as_str(), detail, cluster: None });
         }
         match self.options.on_bad_record {
-            OnBadRecord::Reject => Ok((Code::BadRecord, detail)),
+            OnBadRecord::Reject => Ok(Refusal { code: Code::BadRecord.as_str(), detail, cluster: None }),
             OnBadRecord::Fail => {
                 let file = self.file.as_ref().map_or_else(String::new, |file| file.plan.name.clone());
                 Err(Error::Broken { file, row: line.unwrap_or(row), detail, skippable: true })
@@ -221,28 +248,55 @@ impl<'a> Collector<'a> {
         }
     }
 
-    fn deduplicate(&mut self, candidate: Candidate, batch: &mut Batch) -> Option<(Code, String)> {
-        let Candidate { mut example, identity, prompt, split, signature, chars } = candidate;
-        let origin = Origin { file: self.file.as_ref().map_or(0, |file| file.plan.number), row: batch.row };
-        if self.options.dedup != Dedup::Off
-            && let Some(kept) = self.seen.exact(identity, origin)
-        {
-            return Some((Code::Duplicate, format!("the same as {}", self.place(kept))));
+    /// Duplicates are refused, and so are rows that their source's weight leaves out; all others find their split.
+    fn keep(&mut self, candidate: Candidate, origin: Origin, batch: &mut Batch) -> Result<Option<Refusal>> {
+        let Candidate { mut example, identity, prompt, key, stratum, signature, sketch, findings, chars } = candidate;
+        let kept = match self.options.dedup {
+            Dedup::Off => None,
+            Dedup::Exact | Dedup::Near => self.seen.exact(identity, origin)?,
+        };
+        if let Some(kept) = kept {
+            return Ok(Some(self.duplicate(Code::Duplicate, kept)));
         }
-        if let Some(signature) = signature
-            && let Some((kept, near)) = self.seen.near(signature, origin)
-        {
-            let detail =
-                format!("nearly the same as {} (about {:.0} % of its runs of words)", self.place(kept), near * 100.0);
-            return Some((Code::NearDuplicate, detail));
+        if let Some(kept) = signature.and_then(|signature| self.seen.near(signature, identity, origin)) {
+            return Ok(Some(self.duplicate(Code::NearDuplicate, kept)));
         }
-        if let Some(prompt) = prompt {
-            self.prompts.add(prompt, split);
+        let split = match (&self.options.split, stratum) {
+            (SplitPlan::Shares { shares, seed }, Some(stratum)) => self.strata.assign(stratum, shares, *seed),
+            (plan, _) => plan.assign(key, origin.file),
+        };
+        let weight = self.file.as_ref().map_or(1.0, |file| file.plan.weight);
+        let copies = self.options.mix.copies(weight, identity, split);
+        if copies == 0 {
+            let detail = format!("left out by the weight {weight} of --mix");
+            return Ok(Some(Refusal { code: "sampled_out", detail, cluster: None }));
         }
-        self.summary.count_written(split, chars);
+        self.watch.add(prompt, &sketch, split, origin)?;
+        if !findings.is_empty() {
+            let place = self.place(origin);
+            for found in &findings {
+                self.summary.count_found(found.code, &place, &found.detail);
+            }
+        }
+        let names = &self.names;
+        let place = || format!("{}:{}", names[origin.file as usize], origin.row);
+        self.summary.gallery.look(place, &example, (identity, chars, split), &findings);
+        self.summary.count_written(split, chars, u64::from(copies));
         example.source_row = batch.row;
-        batch.examples.entry(split).or_default().push(example);
-        None
+        let rows = batch.examples.entry(split).or_default();
+        rows.extend(std::iter::repeat_n(example, copies as usize));
+        Ok(None)
+    }
+
+    fn duplicate(&self, code: Code, kept: Kept) -> Refusal {
+        let place = self.place(kept.origin);
+        let detail = match code {
+            Code::NearDuplicate => {
+                format!("nearly the same as {place} (about {:.0} % of its runs of words)", kept.similarity * 100.0)
+            }
+            _ => format!("the same as {place}"),
+        };
+        Refusal { code: code.as_str(), detail, cluster: Some(hexadecimal(kept.identity)) }
     }
 
     fn place(&self, origin: Origin) -> String {
@@ -276,20 +330,30 @@ impl<'a> Collector<'a> {
     fn finish(mut self) -> Result<Summary> {
         self.end_file()?;
         self.missing_columns(if self.names.len() == 1 { &self.names[0] } else { "the inputs" })?;
-        let Summary { read, written, rejected, .. } = self.summary;
-        if read != written + rejected {
+        let Summary { read, written, rejected, repeated, .. } = self.summary;
+        if read + repeated != written + rejected {
             return Err(Error::RowsDoNotAddUp { read, written, rejected });
         }
-        if written == 0 {
+        // One shard of many may well be empty.
+        if written == 0 && !self.options.shard.is_one_of_many() {
             return Err(Error::NothingLeft {
                 rows: read,
                 reasons: self.summary.reasons(),
                 first: self.summary.first_reject(),
             });
         }
-        self.summary.shared_prompts = self.prompts.leaks();
+        let names = self.names;
+        let place = |origin: Origin| format!("{}:{}", names[origin.file as usize], origin.row);
+        self.summary.shared_prompts = self.watch.finish(place)?;
         Ok(self.summary)
     }
+}
+
+/// Why a row is set aside.
+struct Refusal {
+    code: &'static str,
+    detail: String,
+    cluster: Option<String>,
 }
 
 /// The rows of one chunk on their way to the sink.

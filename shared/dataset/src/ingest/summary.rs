@@ -1,13 +1,15 @@
 //! What happened, for people and for `--json`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasherDefault;
+use std::collections::BTreeMap;
 
-use artifact::{Code, Reject, Split};
+use artifact::Split;
 use serde::Serialize;
 
 use super::plan::FilePlan;
-use crate::duplicates::AlreadyHashed;
+use crate::duplicates::Near;
+use crate::leaks::Leaks;
+
+use super::lengths::{Gallery, Histogram};
 
 /// Counts of a whole run.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -18,41 +20,67 @@ pub struct Summary {
     pub written: u64,
     /// Rows rejected.
     pub rejected: u64,
+    /// Copies written of rows that count more than once.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub repeated: u64,
     /// Each split that gets rows.
     pub splits: BTreeMap<Split, SplitSummary>,
     /// Rejected rows by code.
-    pub rejects: BTreeMap<&'static str, RejectSummary>,
-    /// Prompts that stand in more than one split.
+    pub rejects: BTreeMap<&'static str, Reason>,
+    /// What rules found in rows, kept ones too, by their code.
+    pub findings: BTreeMap<&'static str, Reason>,
+    /// What the splits have in common.
     pub shared_prompts: Leaks,
+    /// The parameters of near duplicates, where they were looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub near: Option<Near>,
     /// Each file, in the order read.
     pub files: Vec<FileSummary>,
+    /// Rows worth a look.
+    #[serde(skip)]
+    pub gallery: Gallery,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Counts of a split.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct SplitSummary {
     /// Rows.
     pub rows: u64,
     /// Characters of all their texts.
     pub characters: u64,
+    /// How long they are.
+    pub lengths: Histogram,
 }
 
 /// Counts of a reason.
-#[derive(Clone, Debug, Serialize)]
-pub struct RejectSummary {
-    /// Rows rejected for it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Reason {
+    /// Rows rejected for it, or in which it was found.
     pub rows: u64,
     /// The first of them, as `file:row: detail`.
     pub example: String,
+    /// A few more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<String>,
 }
 
-/// Prompts in more than one split: the same question in training and test makes a test too easy.
-#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq, Eq)]
-pub struct Leaks {
-    /// Different prompts that stand in more than one split.
-    pub prompts: u64,
-    /// Rows of the validation and test splits whose prompt is also in the training split.
-    pub held_out_rows: u64,
+impl Reason {
+    /// Examples of a reason beside the first.
+    const MORE: usize = 3;
+
+    fn count(&mut self, place: &str, detail: &str) {
+        self.rows += 1;
+        if self.rows == 1 {
+            self.example = format!("{place}: {detail}");
+        } else if self.more.len() < Self::MORE {
+            self.more.push(format!("{place}: {detail}"));
+        }
+    }
 }
 
 /// Counts of a file.
@@ -68,6 +96,11 @@ pub struct FileSummary {
     pub rows: u64,
     /// Rows written.
     pub written: u64,
+    /// Rows rejected, by code.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// How often a row counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
     /// Columns found that nobody asked for.
     pub unused_columns: Vec<String>,
     /// What else was found out.
@@ -85,27 +118,35 @@ impl Summary {
             file: plan.name.clone(),
             container,
             format: plan.shape.as_str(),
+            weight: Some(plan.weight).filter(|weight| *weight != 1.0),
             unused_columns: plan.unused.clone(),
             notes: plan.notes.clone(),
             ..FileSummary::default()
         });
     }
 
-    pub(super) fn count_written(&mut self, split: Split, characters: u64) {
+    pub(super) fn count_written(&mut self, split: Split, characters: u64, copies: u64) {
         let counts = self.splits.entry(split).or_default();
-        counts.rows += 1;
-        counts.characters += characters;
-        self.written += 1;
+        counts.rows += copies;
+        counts.characters += copies * characters;
+        counts.lengths.add(characters);
+        self.written += copies;
+        self.repeated += copies.saturating_sub(1);
         if let Some(file) = self.files.last_mut() {
-            file.written += 1;
+            file.written += copies;
         }
     }
 
-    pub(super) fn count_rejected(&mut self, code: Code, reject: &Reject) {
+    pub(super) fn count_rejected(&mut self, code: &'static str, place: &str, detail: &str) {
         self.rejected += 1;
-        let first = || format!("{}:{}: {}", reject.source_file, reject.source_row, reject.detail);
-        let counts = self.rejects.entry(code.as_str()).or_insert_with(|| RejectSummary { rows: 0, example: first() });
-        counts.rows += 1;
+        self.rejects.entry(code).or_default().count(place, detail);
+        if let Some(file) = self.files.last_mut() {
+            *file.rejected.entry(code).or_default() += 1;
+        }
+    }
+
+    pub(super) fn count_found(&mut self, code: &'static str, place: &str, detail: &str) {
+        self.findings.entry(code).or_default().count(place, detail);
     }
 
     /// The example of the reason that took most.
@@ -118,28 +159,5 @@ impl Summary {
     pub fn reasons(&self) -> String {
         let counts = self.rejects.iter().map(|(code, counts)| format!("{} {code}", counts.rows));
         counts.collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// Which splits each prompt stands in.
-#[derive(Default)]
-pub(super) struct PromptSplits {
-    rows: HashMap<u64, [u32; 3], BuildHasherDefault<AlreadyHashed>>,
-}
-
-impl PromptSplits {
-    pub(super) fn add(&mut self, prompt: u128, split: Split) {
-        self.rows.entry(prompt as u64).or_default()[split as usize] += 1;
-    }
-
-    pub(super) fn leaks(&self) -> Leaks {
-        let mut leaks = Leaks::default();
-        for [train, validation, test] in self.rows.values() {
-            leaks.prompts += u64::from([train, validation, test].iter().filter(|rows| ***rows > 0).count() > 1);
-            if *train > 0 {
-                leaks.held_out_rows += u64::from(validation + test);
-            }
-        }
-        leaks
     }
 }

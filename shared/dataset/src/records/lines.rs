@@ -29,7 +29,8 @@ impl JsonLines {
     }
 
     fn fill(&mut self) -> Result<Option<Payload>> {
-        let mut bytes = std::mem::take(&mut self.rest);
+        let mut bytes = Vec::with_capacity(self.rest.len() + CHUNK_BYTES);
+        bytes.append(&mut self.rest);
         loop {
             let start = bytes.len();
             bytes.resize(start + CHUNK_BYTES, 0);

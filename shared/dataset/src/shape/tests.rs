@@ -44,6 +44,27 @@ fn sharegpt_with_calls() {
 }
 
 #[test]
+fn every_alias_of_a_role() {
+    for (first, second) in
+        [("human", "gpt"), ("User", "ChatGPT"), ("prompter", "model"), ("<|user|>", "bing"), ("customer", "agent")]
+    {
+        let turns = json!([{"from": first, "value": "q"}, {"from": second, "value": "a"}]);
+        let example = convert(json!({"conversations": turns})).unwrap();
+        assert_eq!(spoken(&example.messages), [("user", "q"), ("assistant", "a")], "{first}, {second}");
+    }
+    for (call, result) in
+        [("function_call", "observation"), ("tool-call", "function_response"), ("tool_calls", "tool_result")]
+    {
+        let turns = json!([{"from": "human", "value": "q"}, {"from": call, "value": "{\"name\":\"f\"}"},
+            {"from": result, "value": "r"}, {"from": "gpt", "value": "a"}]);
+        let example = convert(json!({"conversations": turns})).unwrap();
+        assert_eq!(example.messages[2].role, "tool", "{result}");
+    }
+    let strange = convert(json!({"conversations": [{"from": "narrator", "value": "q"}]})).unwrap_err();
+    assert!(strange.detail.contains("found `narrator`"), "{strange:?}");
+}
+
+#[test]
 fn messages_with_parts_weights_and_calls() {
     let example = convert(json!({"messages": [
         {"role": "developer", "content": "s"},

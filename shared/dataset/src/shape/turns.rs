@@ -23,12 +23,16 @@ enum Speaker {
 }
 
 fn speaker(word: &str) -> Option<Speaker> {
-    Some(Speaker::Role(match word.to_lowercase().as_str() {
-        "system" | "developer" => "system",
-        "user" | "human" | "prompter" => "user",
-        "assistant" | "gpt" | "chatgpt" | "model" | "bot" | "chatbot" | "ai" => "assistant",
-        "tool" | "function" | "observation" | "tool_response" | "function_response" | "ipython" => "tool",
-        "function_call" | "tool_call" => return Some(Speaker::Call),
+    // `<|user|>`, `Function-Call` and `tool call` are spellings of the same words.
+    let word = word.trim().trim_start_matches("<|").trim_end_matches("|>").to_lowercase().replace(['-', ' '], "_");
+    Some(Speaker::Role(match word.as_str() {
+        "system" | "developer" | "system_prompt" => "system",
+        "user" | "human" | "prompter" | "usr" | "question" | "customer" | "client" => "user",
+        "assistant" | "gpt" | "chatgpt" | "chat_gpt" | "gpt4" | "gpt_4" | "model" | "bot" | "chatbot" | "ai"
+        | "llm" | "bing" | "bard" | "claude" | "gemini" | "agent" | "answer" => "assistant",
+        "tool" | "function" | "observation" | "tool_response" | "tool_result" | "tool_results" | "tool_output"
+        | "function_response" | "function_result" | "function_output" | "ipython" | "environment" => "tool",
+        "function_call" | "tool_call" | "tool_calls" | "function_calls" => return Some(Speaker::Call),
         _ => return None,
     }))
 }

@@ -1,0 +1,134 @@
+//! The command line as the library understands it, with a word for each option that cannot be understood.
+
+use std::thread::available_parallelism;
+
+use anyhow::Result;
+use dataset::contamination::Unseen;
+use dataset::duplicates::{Dedup, Near};
+use dataset::ingest::{KeptColumn, OnBadRecord, Options};
+use dataset::inputs::{Container, Encoding, InputSet};
+use dataset::mapping::Mapping;
+use dataset::mixing::Mix;
+use dataset::quality::{Cleaning, Languages, Rules};
+use dataset::records::{ReadOptions, RecordsPath, TextSplit};
+use dataset::shard::Shard;
+use dataset::split::{self, SplitBy, SplitPlan};
+
+use crate::args::{self, Args};
+
+/// Makes options of arguments.
+pub(crate) fn options(args: &Args, found: &InputSet) -> Result<Options> {
+    let wrong = |option: &'static str, hint: &str| {
+        let hint = hint.to_owned();
+        move |detail: String| dataset::Error::Option { option, detail, hint }
+    };
+    let records = args.records.as_deref().map(RecordsPath::parse).transpose();
+    let keep: Result<Vec<KeptColumn>, String> = args.keep.iter().map(|column| KeptColumn::parse(column)).collect();
+    let split = match args.all_as {
+        Some(part) => SplitPlan::All(part.into()),
+        None if args.split == "files" => by_files(found)?,
+        None => {
+            let hint = "for example --split train=0.9,validation=0.05,test=0.05";
+            let shares = SplitPlan::parse_shares(&args.split).map_err(wrong("--split", hint))?;
+            SplitPlan::Shares { shares, seed: args.output.seed }
+        }
+    };
+    let threads = args.common.threads.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
+    Ok(Options {
+        read: ReadOptions {
+            container: args.input_format.as_deref().and_then(Container::by_label),
+            encoding: args.encoding.as_deref().and_then(Encoding::by_name),
+            records: records.map_err(wrong("--records", "for example --records 'data[].paragraphs[].qas[]'"))?,
+            text_split: TextSplit::parse(&args.text_split).map_err(wrong("--text-split", ""))?,
+        },
+        aligned: Vec::new(),
+        shape: args.format.shape(),
+        mapping: Mapping::parse(&args.map)?,
+        keep: keep.map_err(wrong("--keep", "for example --keep topic,original_id=id"))?,
+        on_bad_record: match args.on_bad_record {
+            args::BadRecord::Fail => OnBadRecord::Fail,
+            args::BadRecord::Reject => OnBadRecord::Reject,
+        },
+        min_chars: args.min_chars,
+        max_chars: args.max_chars,
+        cleaning: Cleaning::parse(&args.clean).map_err(wrong("--clean", "for example --clean nfc,control"))?,
+        pii: args.pii.into(),
+        languages: Languages::parse(&args.language).map_err(wrong("--language", "for example --language en,de"))?,
+        check: Rules::parse(&args.check).map_err(wrong("--check", RULES))?,
+        reject: Rules::parse(&args.reject).map_err(wrong("--reject", RULES))?,
+        dedup: match args.dedup {
+            args::Dedup::Off => Dedup::Off,
+            args::Dedup::Exact => Dedup::Exact,
+            args::Dedup::Near => Dedup::Near,
+        },
+        near: near(args)?,
+        unseen: Unseen::default(),
+        split,
+        split_by: match args.split_by.as_str() {
+            "content" => SplitBy::Content,
+            "prompt" => SplitBy::Prompt,
+            column => SplitBy::Column(column.to_owned()),
+        },
+        stratify: args.stratify.clone(),
+        mix: mix(args, found)?,
+        shard: shard(args)?,
+        scratch: None,
+        threads,
+    })
+}
+
+const RULES: &str = "the groups are turns, unicode, gopher, c4 and fineweb; docs/quality.md lists their rules";
+
+fn option(option: &'static str, detail: impl Into<String>, hint: &str) -> anyhow::Error {
+    dataset::Error::Option { option, detail: detail.into(), hint: hint.to_owned() }.into()
+}
+
+/// The split of each file, from its name.
+fn by_files(found: &InputSet) -> Result<SplitPlan> {
+    let named = |input: &dataset::inputs::Input| {
+        let whole = input.path.as_ref().map_or_else(|| input.name.clone(), |path| path.to_string_lossy().into_owned());
+        // The name in the run first, so that a folder far above does not decide.
+        split::named(&input.name).or_else(|| split::named(&whole)).ok_or_else(|| {
+            let detail = format!("expected train, validation or test in the name of each file, found {}", input.name);
+            option("--split files", detail, "name the file or its folder so, or ingest it by itself with --as")
+        })
+    };
+    Ok(SplitPlan::Files(found.inputs.iter().map(named).collect::<Result<_>>()?))
+}
+
+fn near(args: &Args) -> Result<Near> {
+    if !(args.near_similarity > 0.0 && args.near_similarity <= 1.0) {
+        return Err(option(
+            "--near-similarity",
+            format!("expected a share above 0 and up to 1, found {}", args.near_similarity),
+            "",
+        ));
+    }
+    let (ngram, bands, rows) = (args.near_ngram.into(), args.near_bands.into(), args.near_rows.into());
+    Ok(Near { ngram, bands, rows, similarity: args.near_similarity })
+}
+
+fn mix(args: &Args, found: &InputSet) -> Result<Mix> {
+    const HINT: &str = "for example --mix 'web/*=0.1,chats.jsonl=2'; patterns are of the names that the report shows";
+    let mix = Mix::parse(&args.mix, args.output.seed).map_err(|detail| option("--mix", detail, HINT))?;
+    let names: Vec<&str> = found.inputs.iter().map(|input| input.name.as_str()).collect();
+    match mix.unused(&names) {
+        Some(pattern) => Err(option("--mix", format!("`{pattern}` fits no file; found: {}", names.join(", ")), HINT)),
+        None => Ok(mix),
+    }
+}
+
+/// What looks at rows of different content together cannot be done in parts.
+fn shard(args: &Args) -> Result<Shard> {
+    let Some(text) = &args.shard else { return Ok(Shard::default()) };
+    let shard = Shard::parse(text).map_err(|detail| option("--shard", detail, ""))?;
+    let whole = [(args.dedup == args::Dedup::Near, "--dedup near"), (args.stratify.is_some(), "--stratify")];
+    match whole.iter().find(|(given, _)| *given && shard.is_one_of_many()) {
+        Some((_, flag)) => Err(option(
+            "--shard",
+            format!("{flag} compares rows of different content, which may lie in different shards"),
+            "ingest the shards first, then run it once over what they wrote",
+        )),
+        None => Ok(shard),
+    }
+}
