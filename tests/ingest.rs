@@ -4,6 +4,10 @@
 mod bad_input;
 #[path = "ingest/formats.rs"]
 mod formats;
+#[path = "ingest/parts.rs"]
+mod parts;
+#[path = "ingest/quality.rs"]
+mod quality;
 #[path = "ingest/reference.rs"]
 mod reference;
 #[path = "ingest/same_bytes.rs"]

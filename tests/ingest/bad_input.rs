@@ -121,7 +121,11 @@ fn wrong_options_are_told_with_the_right_ones() {
 fn all_rows_rejected_is_an_error() {
     let bench = Bench::new();
     bench.write("rows.jsonl", "{\"text\":\"\"}\n{\"text\":\" \"}\n");
-    refused(&bench, &["rows.jsonl"], &["no row is left: all 2 were rejected (2 empty)"]);
+    refused(
+        &bench,
+        &["rows.jsonl"],
+        &["no row is left: all 2 were rejected (2 empty), such as rows.jsonl:1: `text` is empty"],
+    );
 }
 
 #[test]
@@ -132,6 +136,49 @@ fn invalid_utf8_is_set_aside_with_its_place() {
     let reject = &bench.rejects()[0];
     assert_eq!((reject.code.as_str(), reject.source_row), ("bad_encoding", 2));
     assert!(reject.detail.contains("0xe9 at byte 12") && reject.record.contains("caf\u{fffd}"), "{reject:?}");
+}
+
+#[test]
+fn what_python_and_spreadsheets_write() {
+    let bench = Bench::new();
+    let rows = b"{\"text\":\"a\",\"x\":NaN}\n{\"text\":\"\\ud800\"}\n{\"text\":\"b\",\"text\":\"c\"}\n";
+    refused(bench.write("rows.jsonl", rows), &["rows.jsonl"], &["rows.jsonl:3: expected", "the key `text` twice"]);
+    bench.ingest(&["rows.jsonl", "--as", "train", "--on-bad-record", "reject"]).succeeded();
+    let codes: Vec<String> = bench.rejects().into_iter().map(|reject| reject.code).collect();
+    assert_eq!(codes, ["bad_encoding", "bad_record"]);
+    let table = |bytes: &[u8], note: &str| {
+        let run = bench.write("rows.csv", bytes).ingest(&["rows.csv", "--as", "train", "--map", "text=t"]).succeeded();
+        assert!(run.stderr.contains(note), "{}", run.stderr);
+        assert_eq!(bench.examples("train")[0].text.as_deref(), Some("café"));
+    };
+    table(b"t\ncaf\xe9\n", "encoding found: Latin-1");
+    let utf16: Vec<u8> = "t,u\ncaf\u{e9},x\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    table(&utf16, "UTF-16, little endian, without byte order mark");
+    // The first character beyond ASCII lies far behind what is looked at first.
+    let far = [b"t\n".to_vec(), b"plain\n".repeat(200_000), b"na\xefve\n".to_vec()].concat();
+    let run = bench.write("far.csv", far).ingest(&["far.csv", "--as", "train", "--map", "text=t"]).succeeded();
+    assert!(run.stderr.contains("encoding found: Latin-1"), "{}", run.stderr);
+    assert_eq!(bench.examples("train")[1].text.as_deref(), Some("naïve"));
+}
+
+#[test]
+fn what_follows_compressed_data() {
+    let bench = Bench::new();
+    let one = gzip("{\"text\":\"a\"}\n");
+    bench
+        .write("padded.jsonl.gz", [&one[..], &[0; 512]].concat())
+        .ingest(&["padded.jsonl.gz", "--as", "train"])
+        .succeeded();
+    bench.write("two.jsonl.gz", [&one[..], &gzip("{\"text\":\"b\"}\n")].concat());
+    bench.ingest(&["two.jsonl.gz", "--as", "train"]).succeeded();
+    assert_eq!(bench.examples("train").len(), 2);
+    let other = Bench::new();
+    other.write("more.jsonl.gz", [&one[..], b"rubbish"].concat());
+    refused(
+        &other,
+        &["more.jsonl.gz"],
+        &["more.jsonl.gz: cannot read on", "what follows the gzip data is no gzip data"],
+    );
 }
 
 #[test]
