@@ -1,6 +1,7 @@
 //! `retune-tokenize`, the real binary: from examples to tokens that hold what they should, and clear refusals.
 
 mod overflow;
+mod streams;
 mod tokenizer;
 
 use crate::support::{program, reference};
@@ -276,4 +277,14 @@ fn a_template_that_rewrites_earlier_turns_names_row_and_way_out() {
         .stderr(contains("--train-on last"));
     command.args(["--train-on", "last"]).assert().success();
     assert_eq!(std::fs::read_to_string(out.join("chat_template.jinja")).unwrap(), source);
+    // Or each turn by itself: two answers of each chat.
+    let split = home.path().join("split");
+    let mut command = retune();
+    command.arg(&data).arg("--model").arg(&model).arg("--out").arg(&split).arg("--chat-template").arg(&template);
+    let run = command.args(["--rewritten-turns", "split"]).assert().success();
+    run.stderr(contains("3 examples taken turn by turn"));
+    let answers: Vec<String> =
+        rows(&split.join("train.parquet")).iter().flat_map(|row| trained_texts(&split, row)).collect();
+    let expected = ["It is 2.", "Yes, sure.", "It is 4.", "Yes, sure.", "It is 6.", "Yes, sure."];
+    assert_eq!(answers, expected.map(|answer| format!("{answer}<|endoftext|>")));
 }

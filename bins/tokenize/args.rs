@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use encoding::{Day, NewTokenizer, Overflow, Packing, Render, TrainOn};
+use encoding::{Day, NewTokenizer, Overflow, Packing, Render, RewrittenTurns, TrainOn};
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 
@@ -22,10 +22,12 @@ Examples:
   retune-tokenize data --model base --out tokens --train-on last   (the last answer of each chat)
   retune-tokenize data --model base --out tokens --chat-template chat.jinja
   retune-tokenize data --new-tokenizer bpe:8000 --out tokens       (train a tokenizer on the data)
-  retune-tokenize train.parquet --validation held-out.parquet --model base --out tokens"
+  retune-tokenize train.parquet --validation held-out.parquet --model base --out tokens
+  retune-ingest chats.jsonl --out - | retune-tokenize - --model base --out - | consumer     (Arrow IPC streams)"
 )]
 pub(crate) struct Args {
-    /// Folder written by retune-ingest, or a Parquet file with the column messages, text, or prompt and completion
+    /// Folder written by retune-ingest, or a Parquet file with the column messages, text, or prompt and completion, or -
+    /// for an Arrow IPC stream of these on standard input (its column split, if any, names the split)
     #[arg(value_name = "DATA")]
     pub(crate) data: PathBuf,
 
@@ -41,9 +43,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR|NAME", required_unless_present = "new_tokenizer")]
     pub(crate) model: Option<String>,
 
-    /// Train a tokenizer on the training split instead: byte-level BPE with SIZE entries
-    #[arg(long, value_name = "bpe:SIZE", conflicts_with = "model")]
+    /// Train a tokenizer on the training split instead: byte-level BPE (bpe:SIZE) or Unigram (unigram:SIZE)
+    #[arg(long, value_name = "KIND:SIZE", conflicts_with = "model")]
     pub(crate) new_tokenizer: Option<NewTokenizer>,
+
+    /// A special token of the new tokenizer: TOKEN, or eos=TOKEN, pad=TOKEN, bos=TOKEN; may be repeated
+    #[arg(long, value_name = "TOKEN", requires = "new_tokenizer")]
+    pub(crate) special_token: Vec<String>,
 
     /// Tokens in a row [default: what tokenizer and model allow, at most 2048]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
@@ -54,7 +60,11 @@ pub(crate) struct Args {
           value_parser = choice::<Overflow>(&["error", "truncate", "split", "drop"]))]
     pub(crate) overflow: Overflow,
 
-    /// Whether examples share rows
+    /// Take the I-th of N parts of the examples; the rows of all N runs are those of one run without
+    #[arg(long, value_name = "I/N", default_value = "1/1", help_heading = "Rows")]
+    pub(crate) shard: Shard,
+
+    /// Whether examples share rows; without, they stand by length, so that neighbours need little padding
     #[arg(long, value_name = "MODE", default_value = "best-fit", help_heading = "Rows",
           value_parser = choice::<Packing>(&["off", "best-fit"]))]
     pub(crate) pack: Packing,
@@ -69,6 +79,11 @@ pub(crate) struct Args {
           value_parser = choice::<Render>(&["auto", "chat", "plain"]))]
     pub(crate) render: Render,
 
+    /// What to do where the template rewrites or drops earlier turns: fail, or make each trained turn an example
+    #[arg(long, value_name = "POLICY", default_value = "error", help_heading = "Masking",
+          value_parser = choice::<RewrittenTurns>(&["error", "split"]))]
+    pub(crate) rewritten_turns: RewrittenTurns,
+
     /// Use this chat template instead of the model's
     #[arg(long, value_name = "FILE", help_heading = "Chat template")]
     pub(crate) chat_template: Option<PathBuf>,
@@ -81,11 +96,48 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable, help_heading = "Chat template")]
     pub(crate) template_variable: Vec<(String, serde_json::Value)>,
 
+    /// Where rejects.parquet goes, where --out is - (an Arrow IPC stream on standard output)
+    #[arg(long, value_name = "DIR", help_heading = "Rows")]
+    pub(crate) rejects: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) output: cli::Output,
 
     #[command(flatten)]
     pub(crate) common: cli::Common,
+}
+
+/// One of several parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shard {
+    /// From zero.
+    index: u64,
+    count: u64,
+}
+
+impl Shard {
+    /// Whether the n-th window of examples is in this part.
+    pub(crate) fn holds(self, window: u64) -> bool {
+        window % self.count == self.index
+    }
+}
+
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse::<u64>().ok()?, n.parse::<u64>().ok()?)));
+        match numbers {
+            Some((i, n)) if (1..=n).contains(&i) => Ok(Self { index: i - 1, count: n }),
+            _ => Err(format!("expected I/N with I from 1 to N, such as 2/8, found `{text}`")),
+        }
+    }
+}
+
+impl std::fmt::Display for Shard {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.index + 1, self.count)
+    }
 }
 
 impl cli::StageArgs for Args {

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// Rows are no longer than this unless asked for: most fine-tuning data is shorter, and memory grows with it.
 const USUAL_LENGTH: usize = 2048;
 
+/// The argument that means standard input, or standard output.
+pub(crate) const STREAM: &str = "-";
+
 /// Files of a model folder that decide how text becomes tokens.
 const MODEL_FILES: [&str; 7] = [
     "tokenizer.json",
@@ -50,7 +53,7 @@ impl Inputs {
         let splits = splits(args)?;
         let model = args.model.as_deref().map(model_folder).transpose()?;
         let mut records = Vec::new();
-        for (split, path) in &splits {
+        for (split, path) in splits.iter().filter(|(_, path)| path.as_os_str() != STREAM) {
             records.push(hash_file(path, split.file_name())?);
         }
         for (name, path) in model.iter().flat_map(|folder| MODEL_FILES.map(|name| (name, folder.join(name)))) {
@@ -70,6 +73,13 @@ impl Inputs {
         };
         let limits = model.as_deref().map(Limits::read).transpose()?.unwrap_or_default();
         Ok(Self { splits, model, template, limits, records })
+    }
+}
+
+impl Inputs {
+    /// Whether the examples come on standard input.
+    pub(crate) fn are_streamed(&self) -> bool {
+        self.splits.iter().any(|(_, path)| path.as_os_str() == STREAM)
     }
 }
 
@@ -110,6 +120,14 @@ impl Limits {
 }
 
 fn splits(args: &Args) -> Result<Vec<(Split, PathBuf)>> {
+    if args.data.as_os_str() == STREAM {
+        if args.validation.is_some() || args.test.is_some() || args.new_tokenizer.is_some() {
+            let message = "standard input is read once and names its splits in the column split: --validation, --test \
+                           and --new-tokenizer need a folder or a file";
+            return Err(cli::Usage(message.into()).into());
+        }
+        return Ok(vec![(Split::Train, args.data.clone())]);
+    }
     let given = [(Split::Validation, &args.validation), (Split::Test, &args.test)];
     if args.data.is_dir() {
         if let Some((split, _)) = given.iter().find(|(_, path)| path.is_some()) {

@@ -3,6 +3,7 @@
 mod args;
 mod inputs;
 mod making;
+mod pipeline;
 mod report;
 mod run;
 mod split;

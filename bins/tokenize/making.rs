@@ -6,8 +6,8 @@ use anyhow::{Result, anyhow};
 use artifact::{ExampleReader, Kind, Split};
 use cli::{Hint, Progress, Unit};
 use encoding::{
-    ChatTemplate, DEFAULT_TEMPLATE, EncodeOptions, EncodingError, ExampleEncoder, NewTokenizer, TemplateOptions,
-    TemplateOrigin, Tokenizer, TokenizerFacts, TokenizerTrainer, new_tokenizer_facts,
+    ChatTemplate, DEFAULT_TEMPLATE, EncodeOptions, EncodingError, ExampleEncoder, NewTokenizer, SpecialTokens,
+    TemplateOptions, TemplateOrigin, Tokenizer, TokenizerFacts, TokenizerTrainer, new_tokenizer_facts,
 };
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub(crate) fn encoder(args: &Args, inputs: &Inputs) -> Result<ExampleEncoder> {
         (None, None) => return Err(cli::Usage("--model or --new-tokenizer is required".into()).into()),
     };
     let template = template(args, inputs, tokenizer.facts())?;
-    let options = EncodeOptions { train_on: args.train_on, render: args.render };
+    let options = EncodeOptions { train_on: args.train_on, render: args.render, rewritten: args.rewritten_turns };
     Ok(ExampleEncoder::new(tokenizer, template, options))
 }
 
@@ -37,14 +37,15 @@ fn template(args: &Args, inputs: &Inputs, facts: &TokenizerFacts) -> Result<Chat
 }
 
 /// Two passes over the training split would be one too many for the model's tokenizer; a new one needs the first.
-fn trained(args: &Args, inputs: &Inputs, NewTokenizer::Bpe(size): NewTokenizer) -> Result<Tokenizer> {
+fn trained(args: &Args, inputs: &Inputs, asked: NewTokenizer) -> Result<Tokenizer> {
     let Some((_, path)) = inputs.splits.iter().find(|(split, _)| *split == Split::Train) else {
         return Err(anyhow!("there is no training split to train a tokenizer on"))
             .hint("ingest with a share for train, or pass --model");
     };
     let source = inputs.template.as_ref().map_or(DEFAULT_TEMPLATE, |(_, source)| source.as_str());
-    let facts = new_tokenizer_facts(args.max_length.map(|length| length as usize));
-    let mut trainer = with_hint(TokenizerTrainer::new(source))?;
+    let tokens = SpecialTokens::parse(&args.special_token).map_err(cli::Usage)?;
+    let facts = new_tokenizer_facts(asked, &tokens, args.max_length.map(|length| length as usize));
+    let mut trainer = with_hint(TokenizerTrainer::new(asked, &tokens, source))?;
     // The bare bytes, to render with: templates may ask for the end token.
     let template = template(args, inputs, &facts)?;
     let mut reader = ExampleReader::open(path)?;
@@ -61,11 +62,12 @@ fn trained(args: &Args, inputs: &Inputs, NewTokenizer::Bpe(size): NewTokenizer) 
         bar.advance(examples.len() as u64);
     }
     bar.finish();
-    let tokenizer = with_hint(trainer.train(size, facts))?;
-    if tokenizer.vocabulary_size() < size {
+    let tokenizer = with_hint(trainer.train(facts))?;
+    if tokenizer.vocabulary_size() < asked.size() {
         cli::note(&format!(
-            "the text has no more than {} pieces that occur twice: the vocabulary is smaller than the {size} asked for",
-            tokenizer.vocabulary_size()
+            "the text has no more than {} pieces that occur twice: the vocabulary is smaller than the {} asked for",
+            tokenizer.vocabulary_size(),
+            asked.size()
         ));
     }
     Ok(tokenizer)

@@ -5,6 +5,7 @@ use artifact::Split;
 use cli::format::{count, percent, plural};
 use encoding::{ExampleEncoder, Statistics, sparkline};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The summary of a run.
@@ -37,6 +38,8 @@ pub(crate) struct SplitSummary {
     pub(crate) truncated: u64,
     /// Examples cut into pieces.
     pub(crate) split_up: u64,
+    /// Conversations whose turns became examples of their own.
+    pub(crate) turn_by_turn: u64,
     /// The tokens.
     #[serde(flatten)]
     pub(crate) statistics: Statistics,
@@ -44,7 +47,7 @@ pub(crate) struct SplitSummary {
 
 impl Summary {
     /// Gathers the summary.
-    pub(crate) fn new(encoder: &ExampleEncoder, max_length: usize, outcomes: Vec<(Split, Outcome)>) -> Self {
+    pub(crate) fn new(encoder: &ExampleEncoder, max_length: usize, outcomes: BTreeMap<Split, Outcome>) -> Self {
         let tokenizer = encoder.tokenizer();
         let token = |id: u32| tokenizer.token(id).unwrap_or_default();
         let splits = outcomes
@@ -55,6 +58,7 @@ impl Summary {
                 rejected: outcome.rejected,
                 truncated: outcome.truncated,
                 split_up: outcome.split,
+                turn_by_turn: outcome.turn_by_turn,
                 statistics: outcome.statistics,
             })
             .collect();
@@ -100,9 +104,14 @@ impl SplitSummary {
             percent(packing_waste),
         );
         self.write_lengths(text);
-        let losses = [(self.rejected, "left out"), (self.truncated, "truncated"), (self.split_up, "split up")];
+        let losses = [
+            (self.rejected, "left out"),
+            (self.truncated, "truncated"),
+            (self.split_up, "split up"),
+            (self.turn_by_turn, "taken turn by turn"),
+        ];
         for (rows, what) in losses.into_iter().filter(|(rows, _)| *rows > 0) {
-            let place = if what == "split up" { "" } else { " (see rejects.parquet)" };
+            let place = if matches!(what, "left out" | "truncated") { " (see rejects.parquet)" } else { "" };
             let _ = writeln!(text, "{:11}{} {what}{place}", "", plural(rows, "example"));
         }
         if self.statistics.unknown_tokens > 0 {
@@ -127,5 +136,8 @@ impl SplitSummary {
             lengths.median,
             statistics.characters_per_token,
         );
+        if let Some(first) = statistics.longest.first() {
+            let _ = writeln!(text, "{:11}longest {}:{}", "", first.source_file, first.source_row);
+        }
     }
 }

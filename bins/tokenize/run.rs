@@ -1,16 +1,20 @@
 //! `retune-tokenize` from start to end: find the inputs, make the encoder, work through the splits, seal the folder.
 
 use crate::args::Args;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, STREAM};
 use crate::making;
+use crate::pipeline::{self, Source};
 use crate::report::Summary;
-use crate::split::{Outcome, Rules, SplitWork};
+use crate::split::{Outcome, Rules};
 use anyhow::{Result, anyhow};
-use artifact::{Committed, FinishedFile, OutputFolder, RejectWriter, Rows, Split, TokenWriter};
+use artifact::{
+    Committed, ExampleReader, Identity, OutputFolder, Reject, RejectWriter, Rows, Split, TokenStream, TokenWriter,
+};
 use cli::{Hint, Report};
-use encoding::{Overflow, Packing, Render, TrainOn, tokenizer_files};
+use encoding::{ExampleEncoder, Overflow, Packing, Render, RewrittenTurns, TrainOn, tokenizer_files};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// The options that decide the result.
 #[derive(Serialize)]
@@ -20,6 +24,9 @@ struct Options {
     overflow: Overflow,
     pack: Packing,
     render: Render,
+    rewritten_turns: RewrittenTurns,
+    shard: String,
+    special_tokens: Vec<String>,
     template_date: Option<String>,
     template_variables: BTreeMap<String, serde_json::Value>,
     train_on: TrainOn,
@@ -33,6 +40,9 @@ impl Options {
             overflow: args.overflow,
             pack: args.pack,
             render: args.render,
+            rewritten_turns: args.rewritten_turns,
+            shard: args.shard.to_string(),
+            special_tokens: args.special_token.clone(),
             template_date: args.template_date.map(|day| day.to_string()),
             template_variables: args.template_variable.iter().cloned().collect(),
             train_on: args.train_on,
@@ -45,54 +55,104 @@ pub(crate) fn run(args: &Args) -> Result<cli::Outcome> {
     let out = args.output.folder()?;
     let inputs = Inputs::find(args)?;
     let identity = cli::identity("retune-tokenize", &Options::new(args), inputs.records.clone());
-    if let Some(outcome) = cli::up_to_date(out, &identity, args.output.force)? {
+    if out.as_os_str() == STREAM {
+        return to_stream(args, &inputs, identity);
+    }
+    if args.rejects.is_some() {
+        return Err(cli::Usage("--rejects goes with --out -; a folder holds its rejects itself".into()).into());
+    }
+    if !inputs.are_streamed()
+        && let Some(outcome) = cli::up_to_date(out, &identity, args.output.force)?
+    {
         return Ok(outcome);
     }
     let encoder = making::encoder(args, &inputs)?;
-    let max_length = inputs.limits.row_length(args.max_length, encoder.tokenizer().facts().model_max_length)?;
+    let rules = rules(args, &inputs, &encoder)?;
     let folder = OutputFolder::open(out)?;
-    let rules = Rules {
-        encoder: &encoder,
-        max_length,
-        overflow: args.overflow,
-        packing: args.pack,
-        vocabulary: inputs.limits.vocabulary,
-    };
-    let (outcomes, mut outputs) = encode_splits(&rules, &inputs, &folder)?;
-    check(&outcomes, max_length)?;
+    let mut rejects = RejectWriter::new(folder.stage("rejects.parquet")?)?;
+    let splits =
+        if inputs.are_streamed() { Split::ALL.to_vec() } else { inputs.splits.iter().map(|(s, _)| *s).collect() };
+    let mut tables = BTreeMap::new();
+    for split in splits {
+        tables.insert(split, TokenWriter::new(folder.stage(&split.file_name())?)?);
+    }
+    let note = |found: Vec<Reject>| Ok(rejects.write(&found)?);
+    let (outcomes, tables) = pipeline::run(&rules, sources(&inputs)?, tables, note)?;
+    check(&outcomes, rules.max_length)?;
+    let mut outputs = Vec::new();
+    for (split, table) in tables {
+        // Of a stream nobody knows beforehand which splits it has.
+        if outcomes.contains_key(&split) {
+            outputs.push(table.finish()?);
+        }
+    }
+    outputs.push(rejects.finish()?);
     for (name, bytes) in tokenizer_files(encoder.tokenizer(), encoder.template()) {
         outputs.push(folder.stage_bytes(name, &bytes)?);
     }
     let rows = rows(&outcomes);
     warn(&outcomes);
-    let summary = Summary::new(&encoder, max_length, outcomes);
+    let summary = Summary::new(&encoder, rules.max_length, outcomes);
     let report = Report::new(summary.text(&out.display().to_string()), &summary);
     folder.commit(Committed { outputs, identity, seed: None, rows: Some(rows), summary: report.json.clone() })?;
     Ok(cli::Outcome::Done(report))
 }
 
-type Encoded = (Vec<(Split, Outcome)>, Vec<FinishedFile>);
-
-fn encode_splits(rules: &Rules<'_>, inputs: &Inputs, folder: &OutputFolder) -> Result<Encoded> {
-    let mut rejects = RejectWriter::new(folder.stage("rejects.parquet")?)?;
-    let (mut outcomes, mut outputs) = (Vec::new(), Vec::new());
-    for (split, path) in &inputs.splits {
-        let writer = TokenWriter::new(folder.stage(&split.file_name())?)?;
-        let (outcome, writer) = SplitWork::new(rules, writer, &mut rejects).run(path, split.as_str())?;
-        outputs.push(writer.finish()?);
-        outcomes.push((*split, outcome));
+/// The stage with an Arrow IPC stream on standard output in place of a folder.
+fn to_stream(args: &Args, inputs: &Inputs, identity: Identity) -> Result<cli::Outcome> {
+    if args.common.json {
+        return Err(cli::Usage("--json and --out - both want standard output".into()).into());
     }
-    outputs.push(rejects.finish()?);
-    Ok((outcomes, outputs))
+    let encoder = making::encoder(args, inputs)?;
+    let rules = rules(args, inputs, &encoder)?;
+    let folder = args.rejects.as_deref().map(OutputFolder::open).transpose()?;
+    let mut rejects = folder.as_ref().map(|folder| RejectWriter::new(folder.stage("rejects.parquet")?)).transpose()?;
+    let note = |found: Vec<Reject>| match &mut rejects {
+        Some(rejects) => Ok(rejects.write(&found)?),
+        None => {
+            let Reject { source_file, source_row, detail, .. } = &found[0];
+            Err(anyhow!("{source_file}:{source_row}: {detail}"))
+                .hint("a stream has no place for rejected rows: name a folder for them with --rejects DIR")
+        }
+    };
+    let stream = TokenStream::new(std::io::BufWriter::with_capacity(1 << 20, std::io::stdout()))?;
+    let (outcomes, stream) = pipeline::run(&rules, sources(inputs)?, stream, note)?;
+    check(&outcomes, rules.max_length)?;
+    let rows = rows(&outcomes);
+    warn(&outcomes);
+    let summary = Summary::new(&encoder, rules.max_length, outcomes);
+    let report = Report::new(summary.text("to standard output"), &summary);
+    if let (Some(folder), Some(rejects)) = (folder, rejects) {
+        let outputs = vec![rejects.finish()?];
+        folder.commit(Committed { outputs, identity, seed: None, rows: Some(rows), summary: report.json.clone() })?;
+    }
+    // Last: whoever reads knows by the end of the stream that all is well.
+    stream.finish()?;
+    Ok(cli::Outcome::Done(report))
 }
 
+fn rules<'run>(args: &Args, inputs: &Inputs, encoder: &'run ExampleEncoder) -> Result<Rules<'run>> {
+    let max_length = inputs.limits.row_length(args.max_length, encoder.tokenizer().facts().model_max_length)?;
+    let vocabulary = inputs.limits.vocabulary;
+    Ok(Rules { encoder, max_length, overflow: args.overflow, packing: args.pack, shard: args.shard, vocabulary })
+}
+
+fn sources(inputs: &Inputs) -> Result<Vec<Source>> {
+    let streamed = inputs.are_streamed();
+    let source = |(split, path): &(Split, PathBuf)| {
+        Ok(Source { split: (!streamed).then_some(*split), reader: ExampleReader::open(path)? })
+    };
+    inputs.splits.iter().map(source).collect()
+}
+
+type Outcomes = BTreeMap<Split, Outcome>;
+
 /// Refuses a result that would surprise: examples too long without a policy, or nothing left to train on.
-fn check(outcomes: &[(Split, Outcome)], max_length: usize) -> Result<()> {
-    let too_long: u64 = outcomes.iter().map(|(_, outcome)| outcome.too_long_count).sum();
+fn check(outcomes: &Outcomes, max_length: usize) -> Result<()> {
+    let too_long: u64 = outcomes.values().map(|outcome| outcome.too_long_count).sum();
     if too_long > 0 {
-        let longest = outcomes.iter().map(|(_, outcome)| outcome.longest).max().unwrap_or(0);
-        let mut lines: Vec<String> =
-            outcomes.iter().flat_map(|(_, outcome)| outcome.too_long.clone()).take(10).collect();
+        let longest = outcomes.values().map(|outcome| outcome.longest).max().unwrap_or(0);
+        let mut lines: Vec<String> = outcomes.values().flat_map(|outcome| outcome.too_long.clone()).take(10).collect();
         if too_long > lines.len() as u64 {
             lines.push(format!("and {} more", too_long - lines.len() as u64));
         }
@@ -120,8 +180,8 @@ fn check(outcomes: &[(Split, Outcome)], max_length: usize) -> Result<()> {
     Ok(())
 }
 
-fn rows(outcomes: &[(Split, Outcome)]) -> Rows {
-    let sum = |count: fn(&Outcome) -> u64| outcomes.iter().map(|(_, outcome)| count(outcome)).sum();
+fn rows(outcomes: &Outcomes) -> Rows {
+    let sum = |count: fn(&Outcome) -> u64| outcomes.values().map(|outcome| count(outcome)).sum();
     Rows {
         read: sum(|outcome| outcome.read),
         written: sum(|outcome| outcome.written),
@@ -129,8 +189,8 @@ fn rows(outcomes: &[(Split, Outcome)]) -> Rows {
     }
 }
 
-fn warn(outcomes: &[(Split, Outcome)]) {
-    let sum = |count: fn(&Outcome) -> u64| outcomes.iter().map(|(_, outcome)| count(outcome)).sum::<u64>();
+fn warn(outcomes: &Outcomes) {
+    let sum = |count: fn(&Outcome) -> u64| outcomes.values().map(|outcome| count(outcome)).sum::<u64>();
     let straddling = sum(|outcome| outcome.statistics.straddling_tokens);
     if straddling > 0 {
         cli::warn(&format!(

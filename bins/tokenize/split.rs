@@ -1,18 +1,16 @@
 //! One split: examples in, rows of tokens out, everything accounted for. Examples are encoded in parallel and handled
-//! in their order, so the result does not depend on the number of threads.
+//! in their order, window by window, so the result does not depend on the number of threads or of runs that share it.
 
+use crate::args::Shard;
 use anyhow::{Result, anyhow};
-use artifact::{Code, Example, ExampleReader, PackedExample, Reject, RejectWriter, TokenRow, TokenWriter};
-use cli::{Hint, Progress, Unit};
+use artifact::{Code, Example, PackedExample, Reject, TokenRow};
+use cli::Hint;
 use encoding::{
-    EncodedExample, ExampleEncoder, Fitted, Overflow, PACKING_WINDOW, Packer, Packing, Refusal, Statistics,
-    StatisticsBuilder, fit,
+    EncodedExample, ExampleEncoder, Fitted, Overflow, Packer, Packing, Refusal, Statistics, StatisticsBuilder, fit,
+    packing_window,
 };
 use rayon::prelude::*;
-use std::path::Path;
 
-/// Rows handed to the writer at once.
-const WRITE_BATCH: usize = 256;
 /// Examples that an error names.
 const LISTED: usize = 10;
 
@@ -22,6 +20,8 @@ pub(crate) struct Rules<'run> {
     pub(crate) max_length: usize,
     pub(crate) overflow: Overflow,
     pub(crate) packing: Packing,
+    /// Which windows of examples are this run's.
+    pub(crate) shard: Shard,
     /// Rows of the model's embedding.
     pub(crate) vocabulary: Option<usize>,
 }
@@ -31,9 +31,13 @@ pub(crate) struct Rules<'run> {
 pub(crate) struct Outcome {
     pub(crate) read: u64,
     pub(crate) written: u64,
+    /// Rows of tokens.
+    pub(crate) rows: u64,
     pub(crate) rejected: u64,
     pub(crate) truncated: u64,
     pub(crate) split: u64,
+    /// Examples whose turns became examples of their own.
+    pub(crate) turn_by_turn: u64,
     pub(crate) statistics: Statistics,
     /// Examples that the policy `error` does not let pass: `file:row: N tokens`.
     pub(crate) too_long: Vec<String>,
@@ -54,95 +58,132 @@ struct Piece {
 /// Works through a split.
 pub(crate) struct SplitWork<'run> {
     rules: &'run Rules<'run>,
+    /// Examples that are packed together.
+    window: u64,
+    seen: u64,
     packer: Packer<Piece>,
-    writer: TokenWriter,
-    rejects: &'run mut RejectWriter,
-    ready: Vec<TokenRow>,
+    rejects: Vec<Reject>,
     statistics: StatisticsBuilder,
     outcome: Outcome,
 }
 
 impl<'run> SplitWork<'run> {
     /// Begins a split.
-    pub(crate) fn new(rules: &'run Rules<'run>, writer: TokenWriter, rejects: &'run mut RejectWriter) -> Self {
-        let packer = Packer::new(rules.packing, rules.max_length, PACKING_WINDOW);
-        let (ready, statistics, outcome) = Default::default();
-        Self { rules, packer, writer, rejects, ready, statistics, outcome }
+    pub(crate) fn new(rules: &'run Rules<'run>) -> Self {
+        let (rejects, statistics, outcome) = Default::default();
+        let window = packing_window(rules.max_length) as u64;
+        let packer = Packer::new(rules.packing, rules.max_length);
+        Self { rules, window, seen: 0, packer, rejects, statistics, outcome }
     }
 
-    /// Encodes the whole table at `path`.
-    pub(crate) fn run(mut self, path: &Path, label: &str) -> Result<(Outcome, TokenWriter)> {
-        let mut reader = ExampleReader::open(path)?;
-        let bar = Progress::new(label, Some(reader.rows()), Unit::Rows);
-        while let Some(examples) = reader.next_batch()? {
-            let encoder = self.rules.encoder;
-            let encoded: Vec<Result<EncodedExample, Refusal>> =
-                examples.par_iter().map(|example| encoder.encode(example)).collect();
-            bar.advance(examples.len() as u64);
-            for (example, encoded) in examples.into_iter().zip(encoded) {
-                self.take(example, encoded)?;
+    /// Takes the next examples; gives the rows that are complete now, and the rejects.
+    pub(crate) fn take(&mut self, mut examples: Vec<Example>) -> Result<(Vec<TokenRow>, Vec<Reject>)> {
+        let mut rows = Vec::new();
+        while !examples.is_empty() {
+            let room = (self.window - self.seen % self.window) as usize;
+            let later = examples.split_off(room.min(examples.len()));
+            let number = self.seen / self.window;
+            self.seen += examples.len() as u64;
+            if self.rules.shard.holds(number) {
+                self.encode(examples)?;
             }
+            if self.seen.is_multiple_of(self.window) {
+                rows.extend(self.flush());
+            }
+            examples = later;
         }
-        bar.finish();
-        let Self { packer, mut ready, mut writer, statistics, mut outcome, rules, .. } = self;
-        ready.extend(packer.finish().into_iter().map(token_row));
-        writer.write(&ready)?;
-        outcome.statistics = statistics.finish(writer.rows(), rules.max_length);
-        Ok((outcome, writer))
+        Ok((rows, std::mem::take(&mut self.rejects)))
     }
 
-    fn take(&mut self, example: Example, encoded: Result<EncodedExample, Refusal>) -> Result<()> {
+    /// The last rows, and what became of the split.
+    pub(crate) fn finish(mut self) -> (Vec<TokenRow>, Outcome) {
+        let rows = self.flush();
+        let Self { statistics, mut outcome, rules, .. } = self;
+        outcome.statistics = statistics.finish(outcome.rows, rules.max_length);
+        (rows, outcome)
+    }
+
+    fn flush(&mut self) -> Vec<TokenRow> {
+        let rows = self.packer.flush();
+        self.outcome.rows += rows.len() as u64;
+        rows.into_par_iter().map(token_row).collect()
+    }
+
+    fn encode(&mut self, examples: Vec<Example>) -> Result<()> {
+        let encoder = self.rules.encoder;
+        let encoded: Vec<Result<Vec<EncodedExample>, Refusal>> =
+            examples.par_iter().map(|example| encoder.encode_turns(example)).collect();
+        examples.into_iter().zip(encoded).try_for_each(|(example, encoded)| self.place_or_refuse(&example, encoded))
+    }
+
+    fn place_or_refuse(&mut self, example: &Example, encoded: Result<Vec<EncodedExample>, Refusal>) -> Result<()> {
         self.outcome.read += 1;
-        let encoded = match encoded {
-            Ok(encoded) => encoded,
+        let turns = match encoded {
+            Ok(turns) => turns,
             Err(refusal) if refusal.concerns_the_row_alone() => {
-                return self.reject(&example, refusal.code(), refusal.to_string(), true);
+                return self.reject(example, refusal.code(), refusal.to_string(), true);
             }
-            Err(refusal) => return fail(&example, refusal),
+            Err(refusal) => return fail(example, refusal),
         };
-        self.check_vocabulary(&example, &encoded)?;
-        let length = encoded.len();
-        self.outcome.longest = self.outcome.longest.max(length);
-        match fit(encoded, self.rules.max_length, self.rules.overflow) {
-            Fitted::Kept { pieces, lost } => {
-                self.outcome.written += 1;
-                self.outcome.split += u64::from(pieces.len() > 1);
-                if lost > 0 {
-                    self.outcome.truncated += 1;
-                    let detail = format!("{length} tokens: the last {lost} were cut off, the rest was kept");
-                    self.reject(&example, Code::TooLong, detail, false)?;
-                }
-                pieces.into_iter().try_for_each(|piece| self.pack(piece, &example))
-            }
-            Fitted::TooLong if self.rules.overflow == Overflow::Error => {
-                self.outcome.too_long_count += 1;
-                if self.outcome.too_long.len() < LISTED {
-                    let Example { source_file, source_row, .. } = &example;
-                    self.outcome.too_long.push(format!("{source_file}:{source_row}: {length} tokens"));
-                }
-                Ok(())
-            }
-            Fitted::TooLong => {
-                let detail = format!("{length} tokens, at most {} fit", self.rules.max_length);
-                self.reject(&example, Code::TooLong, detail, true)
-            }
+        for encoded in &turns {
+            self.check_vocabulary(example, encoded)?;
         }
+        self.outcome.turn_by_turn += u64::from(turns.len() > 1);
+        self.place(example, turns)
     }
 
-    fn pack(&mut self, encoded: EncodedExample, example: &Example) -> Result<()> {
+    /// Fits the example (or its turns) to the rows and says what was lost.
+    fn place(&mut self, example: &Example, turns: Vec<EncodedExample>) -> Result<()> {
+        let max_length = self.rules.max_length;
+        let length = turns.iter().map(EncodedExample::len).max().unwrap_or(0);
+        self.outcome.longest = self.outcome.longest.max(length);
+        let (mut kept, mut lost, mut left_out, count) = (Vec::new(), 0, 0, turns.len());
+        for encoded in turns {
+            match fit(encoded, max_length, self.rules.overflow) {
+                Fitted::Kept { pieces, lost: tokens } => {
+                    self.outcome.split += u64::from(pieces.len() > 1);
+                    lost += tokens;
+                    kept.extend(pieces);
+                }
+                Fitted::TooLong => left_out += 1,
+            }
+        }
+        if left_out > 0 && self.rules.overflow == Overflow::Error {
+            self.outcome.too_long_count += 1;
+            if self.outcome.too_long.len() < LISTED {
+                let Example { source_file, source_row, .. } = example;
+                self.outcome.too_long.push(format!("{source_file}:{source_row}: {length} tokens"));
+            }
+            return Ok(());
+        }
+        if kept.is_empty() {
+            let detail = format!("{length} tokens, at most {max_length} fit");
+            return self.reject(example, Code::TooLong, detail, true);
+        }
+        self.outcome.written += 1;
+        if lost > 0 {
+            self.outcome.truncated += 1;
+            let detail = format!("{length} tokens: the last {lost} were cut off, the rest was kept");
+            self.reject(example, Code::TooLong, detail, false)?;
+        }
+        if left_out > 0 {
+            let detail =
+                format!("{left_out} of its {count} turns have more than {max_length} tokens and were left out");
+            self.reject(example, Code::TooLong, detail, false)?;
+        }
+        kept.into_iter().for_each(|piece| self.pack(piece, example));
+        Ok(())
+    }
+
+    fn pack(&mut self, encoded: EncodedExample, example: &Example) {
         let Example { id, source_file, source_row, .. } = example;
         self.statistics.add(&encoded, source_file, *source_row);
         let length = encoded.len();
         let piece = Piece { encoded, id: id.clone(), source_file: source_file.clone(), source_row: *source_row };
-        self.ready.extend(self.packer.push(piece, length).into_iter().map(token_row));
-        if self.ready.len() >= WRITE_BATCH {
-            self.writer.write(&self.ready)?;
-            self.ready.clear();
-        }
-        Ok(())
+        self.packer.push(piece, length);
     }
 
-    /// Writes a reject; `left_out` says that nothing of the example is among the tokens.
+    /// Notes a reject; `left_out` says that nothing of the example is among the tokens.
     fn reject(&mut self, example: &Example, code: Code, detail: String, left_out: bool) -> Result<()> {
         if left_out {
             self.outcome.rejected += 1;
@@ -157,7 +198,8 @@ impl<'run> SplitWork<'run> {
             detail,
             cluster: None,
         };
-        Ok(self.rejects.write(&[reject])?)
+        self.rejects.push(reject);
+        Ok(())
     }
 
     /// A tokenizer with more entries than the model has embeddings does not belong to it.

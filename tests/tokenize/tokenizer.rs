@@ -43,6 +43,38 @@ fn sizes_that_cannot_be_are_refused() {
         command
     };
     run("bpe:100").assert().code(2).stderr(contains("expected 258"));
-    run("unigram").assert().code(2).stderr(contains("bpe:SIZE"));
+    run("unigram:100").assert().code(2).stderr(contains("expected 258"));
+    run("unigram").assert().code(2).stderr(contains("unigram:SIZE"));
     run("bpe:100000").assert().success().stderr(contains("smaller than the 100000 asked for"));
+}
+
+#[test]
+fn a_unigram_tokenizer_spells_everything_and_has_the_special_tokens_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let data = data_folder(&home.path().join("data"), &[(Split::Train, chats(300)), (Split::Validation, chats(5))]);
+    let out = home.path().join("tokens");
+    let mut bytes = Vec::new();
+    for threads in ["1", "2"] {
+        let mut command = retune();
+        command.arg(&data).args(["--new-tokenizer", "unigram:340", "--threads", threads, "--force", "--out"]).arg(&out);
+        command.args(["--special-token", "bos=<s>", "--special-token", "eos=</s>", "--special-token", "<tool>"]);
+        command.assert().success();
+        bytes.push(
+            ["tokenizer.json", "tokenizer_config.json", "train.parquet"]
+                .map(|file| std::fs::read(out.join(file)).unwrap()),
+        );
+    }
+    assert!(bytes[0] == bytes[1]);
+    let tokenizer = encoding::Tokenizer::open(&out).unwrap();
+    let id = |token: &str| tokenizer.id(token).unwrap();
+    assert_eq!(["</s>", "<|pad|>", "<s>", "<tool>"].map(id), [0, 1, 2, 3]);
+    assert!(tokenizer.vocabulary_size() <= 340 && tokenizer.is_special(3));
+    for text in ["What is 3 plus 3?", "  two  spaces\nand lines ", "ungelernt: Ж 字 👩‍👧 \u{0}", ""] {
+        let encoded = tokenizer.encode(text, encoding::Specials::None).unwrap();
+        assert_eq!(tokenizer.decode(&encoded.ids, false).unwrap(), text);
+        assert!(encoded.ids.iter().all(|id| Some(*id) != tokenizer.unknown()));
+    }
+    let first = &rows(&out.join("validation.parquet"))[0];
+    assert_eq!(first.input_ids.iter().filter(|id| **id == 2).count(), first.examples.len());
+    assert_eq!(trained_texts(&out, first)[0], " It is 2.</s>");
 }

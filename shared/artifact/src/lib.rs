@@ -24,6 +24,7 @@ mod predictions;
 mod rejects;
 mod row;
 mod table;
+mod token_stream;
 mod tokens;
 pub mod weights;
 
@@ -43,6 +44,7 @@ pub use predictions::{PredictionColumn, Predictions, read_predictions, write_pre
 pub use rejects::{Code, Reject, RejectWriter, read_rejects};
 pub use row::{TableFacts, read_row};
 pub use table::{TableReader, TableWriter};
+pub use token_stream::TokenStream;
 pub use tokens::{IGNORED, PackedExample, Span, TokenReader, TokenRow, TokenWriter};
 
 /// The version of everything in this crate that another stage or another release reads: schemas, file names, manifest.

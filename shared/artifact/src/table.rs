@@ -5,11 +5,13 @@ use crate::{ArtifactError, FinishedFile, Result, StagedFile};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
+use arrow::ipc::reader::StreamReader;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use std::fs::File;
+use std::io::{BufReader, Read, Stdin};
 use std::path::{Path, PathBuf};
 
 /// Rows a row group holds at most.
@@ -18,6 +20,10 @@ const ROW_GROUP: usize = 64 * 1024;
 const ROW_GROUP_BYTES: usize = 64 << 20;
 /// Rows a batch holds at most while reading.
 const BATCH: usize = 4096;
+/// Bytes a batch holds about at most: of long rows it has fewer.
+const BATCH_BYTES: u64 = 16 << 20;
+/// The path that means standard input.
+const STREAM: &str = "-";
 
 /// Writes record batches of one schema to a staged Parquet file, Zstandard-compressed, without anything that depends
 /// on time or host.
@@ -95,27 +101,71 @@ fn write_error(path: &Path, error: parquet::errors::ParquetError) -> ArtifactErr
     }
 }
 
-/// Reads a Parquet table batch by batch.
+/// Reads a table batch by batch: a Parquet file, or standard input as an Arrow IPC stream.
 pub struct TableReader {
     path: PathBuf,
     schema: SchemaRef,
     rows: u64,
-    reader: ParquetRecordBatchReader,
+    reader: Source,
+}
+
+enum Source {
+    File(Box<ParquetRecordBatchReader>),
+    Stream(Box<StreamReader<BufReader<Tail<Stdin>>>>),
+}
+
+/// Remembers the last bytes that went through, to see whether they are [`END`].
+struct Tail<R> {
+    inner: R,
+    last: [u8; 8],
+}
+
+/// What a complete Arrow IPC stream ends in: a message without length.
+const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+
+impl<R: Read> Read for Tail<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        for byte in &buffer[count.saturating_sub(END.len())..count] {
+            self.last.rotate_left(1);
+            self.last[END.len() - 1] = *byte;
+        }
+        Ok(count)
+    }
 }
 
 impl TableReader {
-    /// Opens the table and reads its schema.
+    /// Opens the table and reads its schema; `-` is an Arrow IPC stream on standard input.
     ///
     /// # Errors
-    /// [`ArtifactError::Missing`], or [`ArtifactError::Parquet`] where the file is not Parquet or is cut short.
+    /// [`ArtifactError::Missing`], or [`ArtifactError::Parquet`] where the file is not Parquet or is cut short;
+    /// [`ArtifactError::Unexpected`] where standard input is not an Arrow IPC stream.
     pub fn open(path: &Path) -> Result<Self> {
+        if path.as_os_str() == STREAM {
+            return Self::stream(path);
+        }
         let file = File::open(path).map_err(ArtifactError::io("cannot read", path))?;
         let parquet = |source| ArtifactError::Parquet { path: path.into(), source };
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet)?;
         let schema = builder.schema().clone();
         let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;
-        let reader = builder.with_batch_size(BATCH).build().map_err(parquet)?;
-        Ok(Self { path: path.into(), schema, rows, reader })
+        let bytes: i64 = builder.metadata().row_groups().iter().map(|group| group.total_byte_size().max(0)).sum();
+        let batch = (BATCH_BYTES * rows / (bytes as u64).max(1)).clamp(16, BATCH as u64) as usize;
+        let reader = builder.with_batch_size(batch).build().map_err(parquet)?;
+        Ok(Self { path: path.into(), schema, rows, reader: Source::File(Box::new(reader)) })
+    }
+
+    fn stream(path: &Path) -> Result<Self> {
+        let unlike = |found: arrow::error::ArrowError| ArtifactError::Unexpected {
+            path: path.into(),
+            expected: "an Arrow IPC stream on standard input".into(),
+            found: found.to_string(),
+            hint: "write one with retune-ingest --out -, pyarrow.ipc.new_stream or Polars' write_ipc_stream".into(),
+        };
+        let reader = StreamReader::try_new(BufReader::new(Tail { inner: std::io::stdin(), last: [0; 8] }), None)
+            .map_err(unlike)?;
+        let schema = reader.schema();
+        Ok(Self { path: path.into(), schema, rows: 0, reader: Source::Stream(Box::new(reader)) })
     }
 
     /// The file.
@@ -123,7 +173,7 @@ impl TableReader {
         &self.path
     }
 
-    /// Rows in the whole table.
+    /// Rows in the whole table; 0 for a stream, which does not tell.
     pub fn rows(&self) -> u64 {
         self.rows
     }
@@ -161,7 +211,22 @@ impl TableReader {
     /// # Errors
     /// [`ArtifactError::Arrow`] where the data is damaged.
     pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        self.reader.next().transpose().map_err(|source| ArtifactError::Arrow { path: self.path.clone(), source })
+        let next = match &mut self.reader {
+            Source::File(reader) => reader.next(),
+            Source::Stream(reader) => {
+                let next = reader.next();
+                if next.is_none() && reader.get_ref().get_ref().last != END {
+                    return Err(ArtifactError::Unexpected {
+                        path: self.path.clone(),
+                        expected: "a whole Arrow IPC stream".into(),
+                        found: "one without its end".into(),
+                        hint: "the program that writes it ended early: see what it said".into(),
+                    });
+                }
+                next
+            }
+        };
+        next.transpose().map_err(|source| ArtifactError::Arrow { path: self.path.clone(), source })
     }
 
     /// The named column of a batch, converted to `wanted` where the file stores it otherwise (64-bit integers, large

@@ -76,7 +76,7 @@ fn example_fields() -> Fields {
 
 const ID_COLUMNS: [&str; 5] = ["input_ids", "labels", "position_ids", "char_start", "char_end"];
 
-fn schema() -> Schema {
+pub(crate) fn schema() -> Schema {
     let mut fields = ID_COLUMNS.map(|name| number(name, list_of(DataType::Int32))).to_vec();
     fields.push(number("examples", list_of(DataType::Struct(example_fields()))));
     Schema::new(fields)
@@ -99,22 +99,7 @@ impl TokenWriter {
     /// # Errors
     /// As [`TableWriter::write`].
     pub fn write(&mut self, rows: &[TokenRow]) -> Result<()> {
-        let ids = |value: fn(&TokenRow) -> &[i32]| -> ArrayRef {
-            let mut builder = ListBuilder::new(Int32Builder::new()).with_field(element(DataType::Int32));
-            for row in rows {
-                builder.values().append_slice(value(row));
-                builder.append(true);
-            }
-            Arc::new(builder.finish())
-        };
-        self.0.write(vec![
-            ids(|row| &row.input_ids),
-            ids(|row| &row.labels),
-            ids(|row| &row.position_ids),
-            ids(|row| &row.char_start),
-            ids(|row| &row.char_end),
-            examples_column(rows),
-        ])
+        self.0.write(columns(rows))
     }
 
     /// Rows written so far.
@@ -129,6 +114,25 @@ impl TokenWriter {
     pub fn finish(self) -> Result<FinishedFile> {
         self.0.finish()
     }
+}
+
+pub(crate) fn columns(rows: &[TokenRow]) -> Vec<ArrayRef> {
+    let ids = |value: fn(&TokenRow) -> &[i32]| -> ArrayRef {
+        let mut builder = ListBuilder::new(Int32Builder::new()).with_field(element(DataType::Int32));
+        for row in rows {
+            builder.values().append_slice(value(row));
+            builder.append(true);
+        }
+        Arc::new(builder.finish())
+    };
+    vec![
+        ids(|row| &row.input_ids),
+        ids(|row| &row.labels),
+        ids(|row| &row.position_ids),
+        ids(|row| &row.char_start),
+        ids(|row| &row.char_end),
+        examples_column(rows),
+    ]
 }
 
 type SpanBuilder = ListBuilder<StructBuilder>;

@@ -1,10 +1,11 @@
 //! Examples to tokens with labels: one encoding of the whole text, masked by character offsets.
 
 use crate::conversation::Conversation;
+use crate::endings;
 use crate::offsets::CharacterIndex;
-use crate::rendered::{Rendered, plain_prompt, render};
-use crate::turns::{StopMarkers, find_stop};
-use crate::{ChatTemplate, EncodeOptions, Encoded, Refusal, Render, Specials, Tokenizer};
+use crate::rendered::{Rendered, plain_prompt, render, trained_messages};
+use crate::turns::StopMarkers;
+use crate::{ChatTemplate, EncodeOptions, Encoded, Refusal, Render, RewrittenTurns, Specials, Tokenizer, TrainOn};
 use artifact::{Example, Kind, Message, Span};
 
 /// The label of a token that is not trained.
@@ -62,17 +63,24 @@ impl ExampleEncoder {
     /// An encoder; learns from a short conversation how the template ends a turn.
     pub fn new(tokenizer: Tokenizer, template: ChatTemplate, options: EncodeOptions) -> Self {
         let all: Vec<String> = tokenizer.special_tokens().values().cloned().collect();
-        let ending = turn_ending(&template, &StopMarkers { preferred: Vec::new(), all: all.clone() });
         let generation = tokenizer.facts().generation_eos_ids.iter().filter_map(|id| tokenizer.token(*id));
         let end_of_text = tokenizer.eos().and_then(|eos| tokenizer.token(eos));
+        let known: Vec<String> = end_of_text.into_iter().chain(generation).collect();
+        let learned = endings::learn(&template, &all, &known);
         let mut preferred: Vec<String> = Vec::new();
-        for marker in ending.into_iter().chain(end_of_text).chain(generation) {
+        for marker in learned.own.iter().chain(&learned.continuing).cloned().chain(known) {
             if !preferred.contains(&marker) {
                 preferred.push(marker);
             }
         }
         let stop_tokens = preferred.iter().filter_map(|marker| tokenizer.id(marker)).collect();
-        Self { tokenizer, template, options, markers: StopMarkers { preferred, all }, stop_tokens }
+        Self {
+            tokenizer,
+            template,
+            options,
+            markers: StopMarkers { preferred, all, continuing: learned.continuing },
+            stop_tokens,
+        }
     }
 
     /// The tokenizer.
@@ -96,12 +104,39 @@ impl ExampleEncoder {
         &self.stop_tokens
     }
 
+    /// Encodes an example whole, or turn by turn where the template rewrites earlier turns and the options allow it.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_turns(&self, example: &Example) -> Result<Vec<EncodedExample>, Refusal> {
+        match self.encode(example) {
+            Ok(encoded) => Ok(vec![encoded]),
+            Err(refusal) if self.options.rewritten == RewrittenTurns::Split && refusal.is_about_earlier_turns() => {
+                self.encode_each_turn(example)
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    fn encode_each_turn(&self, example: &Example) -> Result<Vec<EncodedExample>, Refusal> {
+        let last = EncodeOptions { train_on: TrainOn::Last, ..self.options };
+        let until = |turn: usize| {
+            let part = Example { messages: example.messages[..=turn].to_vec(), ..example.clone() };
+            self.encode_with(&part, last)
+        };
+        trained_messages(&example.messages, self.options.train_on)?.into_iter().map(until).collect()
+    }
+
     /// Encodes an example.
     ///
     /// # Errors
     /// [`Refusal`]; [`Refusal::concerns_the_row_alone`] tells rejects from failures.
     pub fn encode(&self, example: &Example) -> Result<EncodedExample, Refusal> {
-        let rendered = render(example, &self.template, self.options, &self.markers)?;
+        self.encode_with(example, self.options)
+    }
+
+    fn encode_with(&self, example: &Example, options: EncodeOptions) -> Result<EncodedExample, Refusal> {
+        let rendered = render(example, &self.template, options, &self.markers)?;
         let mut encoded = self.tokenizer.encode(&rendered.text, Specials::None)?;
         self.settle_start(&mut encoded)?;
         let index = CharacterIndex::new(&rendered.text);
@@ -220,8 +255,8 @@ impl ExampleEncoder {
         rendered: &Rendered,
         index: &CharacterIndex,
     ) -> Result<(), Refusal> {
-        for (turn, stop) in rendered.trained.iter().zip(&rendered.stops) {
-            let (start, end) = index.range(*stop..turn.end);
+        for stop in &rendered.stops {
+            let (start, end) = index.range(stop.clone());
             let is_stop = |token: usize| {
                 let (from, to) = encoded.characters[token];
                 from <= start
@@ -233,22 +268,12 @@ impl ExampleEncoder {
                 return Err(Refusal::NoStop {
                     origin: self.template.origin().to_string(),
                     message: 0,
-                    tail: rendered.text[*stop..turn.end].to_owned(),
+                    tail: rendered.text[stop.clone()].to_owned(),
                 });
             }
         }
         Ok(())
     }
-}
-
-/// What the template prints after an answer, from the shortest conversation there is.
-fn turn_ending(template: &ChatTemplate, markers: &StopMarkers) -> Option<String> {
-    const ANSWER: &str = "retune probes the end of a turn";
-    let messages = [Message::new("user", "probe"), Message::new("assistant", ANSWER)];
-    let conversation = Conversation::new(&messages, None).ok()?;
-    let text = template.render(&conversation.messages, None, false).ok()?;
-    let tail = &text[text.rfind(ANSWER)? + ANSWER.len()..];
-    find_stop(tail, markers).map(|range| tail[range].to_owned())
 }
 
 /// A token is trained if it has any trained character: the answer's first word would be lost otherwise where it shares

@@ -1,7 +1,7 @@
-//! A tokenizer of one's own: byte-level BPE of a given size, trained on the data, in the files that other tools open.
+//! A tokenizer of one's own: byte-level BPE or Unigram of a given size, trained on the data, in the files that other
+//! tools open.
 
-use crate::bpe::{byte_characters, train};
-use crate::{EncodingError, Result, Tokenizer, TokenizerFacts};
+use crate::{EncodingError, Result, Tokenizer, TokenizerFacts, bpe, unigram};
 use rayon::prelude::*;
 use regex::Regex;
 use serde_json::{Map, Value, json};
@@ -13,24 +13,51 @@ use std::sync::LazyLock;
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 /// The padding token in a tokenizer of ours: never the end token, which other trainers would then mask.
 pub const PADDING: &str = "<|pad|>";
+/// What a Unigram vocabulary names what it cannot spell; with all bytes in it, it never comes up.
+const UNKNOWN: &str = "<unk>";
+
+/// The score of entries that no text is to be cut into: it spells their names with other pieces.
+const UNLIKELY: f64 = -1e6;
 
 /// What `--new-tokenizer` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewTokenizer {
     /// Byte-level BPE with this many entries in all.
     Bpe(usize),
+    /// Unigram with this many entries in all; characters it has no piece for are spelled in bytes.
+    Unigram(usize),
+}
+
+impl NewTokenizer {
+    /// Entries in all.
+    pub fn size(self) -> usize {
+        match self {
+            Self::Bpe(size) | Self::Unigram(size) => size,
+        }
+    }
+
+    /// Entries that are there before anything is learnt.
+    fn least(self, specials: usize) -> usize {
+        match self {
+            Self::Bpe(_) => specials + 256,
+            Self::Unigram(_) => specials + 1 + 256,
+        }
+    }
 }
 
 impl FromStr for NewTokenizer {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("expected bpe:SIZE such as bpe:8000, found `{text}`");
+        let expected = || format!("expected bpe:SIZE or unigram:SIZE such as bpe:8000, found `{text}`");
         let (kind, size) = text.split_once(':').ok_or_else(expected)?;
         let size: usize = size.parse().map_err(|_| expected())?;
+        if !(258..=1_000_000).contains(&size) {
+            return Err(format!("{size} entries: expected 258 (256 bytes and the special tokens) to 1000000"));
+        }
         match kind {
-            "bpe" if (258..=1_000_000).contains(&size) => Ok(Self::Bpe(size)),
-            "bpe" => Err(format!("{size} entries: expected 258 (256 bytes and the special tokens) to 1000000")),
+            "bpe" => Ok(Self::Bpe(size)),
+            "unigram" => Ok(Self::Unigram(size)),
             _ => Err(expected()),
         }
     }
@@ -40,34 +67,101 @@ impl std::fmt::Display for NewTokenizer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Bpe(size) => write!(formatter, "bpe:{size}"),
+            Self::Unigram(size) => write!(formatter, "unigram:{size}"),
         }
+    }
+}
+
+/// The special tokens of a new tokenizer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// Ends a text.
+    pub eos: String,
+    /// Fills up, for other tools.
+    pub pad: String,
+    /// Begins every text, where there is one.
+    pub bos: Option<String>,
+    /// Others.
+    pub others: Vec<String>,
+}
+
+impl Default for SpecialTokens {
+    fn default() -> Self {
+        Self { eos: END_OF_TEXT.into(), pad: PADDING.into(), bos: None, others: Vec::new() }
+    }
+}
+
+impl SpecialTokens {
+    /// Reads `TEXT` or `ROLE=TEXT` with the roles eos, pad and bos.
+    ///
+    /// # Errors
+    /// What is wrong, for the command line.
+    pub fn parse(given: &[String]) -> Result<Self, String> {
+        let mut tokens = Self::default();
+        for text in given {
+            let (role, token) = match text.split_once('=') {
+                Some((role @ ("eos" | "pad" | "bos"), token)) => (role, token),
+                _ => ("", text.as_str()),
+            };
+            if token.trim().is_empty() {
+                return Err(format!("expected TOKEN, or eos=TOKEN, pad=TOKEN, bos=TOKEN, found `{text}`"));
+            }
+            match role {
+                "eos" => tokens.eos = token.into(),
+                "pad" => tokens.pad = token.into(),
+                "bos" => tokens.bos = Some(token.into()),
+                _ => tokens.others.push(token.into()),
+            }
+        }
+        if tokens.eos == tokens.pad {
+            return Err(format!(
+                "eos and pad are both {}: trainers that leave padding out of the loss would leave out the end as well",
+                tokens.eos
+            ));
+        }
+        Ok(tokens)
+    }
+
+    /// All of them and the markers (`<|…|>`) of a template, each once, in the order of their ids.
+    fn with_markers(&self, template_source: &str) -> Vec<String> {
+        static MARKER: LazyLock<Regex> =
+            LazyLock::new(|| Regex::new(r"<\|[A-Za-z0-9_]+\|>").expect("the pattern is valid"));
+        let markers = MARKER.find_iter(template_source).map(|marker| marker.as_str().to_owned());
+        let own = [self.eos.clone(), self.pad.clone()].into_iter().chain(self.bos.clone());
+        let mut all: Vec<String> = Vec::new();
+        for token in own.chain(self.others.iter().cloned()).chain(markers) {
+            if !all.contains(&token) {
+                all.push(token);
+            }
+        }
+        all
     }
 }
 
 /// Counts words, then learns merges. Texts may come in any number of batches; the result does not depend on them.
 #[derive(Debug)]
 pub struct TokenizerTrainer {
+    kind: NewTokenizer,
     splitter: tokenizers::Tokenizer,
     specials: Vec<String>,
+    bos: Option<String>,
     words: BTreeMap<String, u64>,
 }
 
 impl TokenizerTrainer {
-    /// A trainer whose vocabulary begins with [`END_OF_TEXT`], [`PADDING`] and the markers (`<|…|>`) of a template.
+    /// A trainer whose vocabulary begins with the special tokens and the markers (`<|…|>`) of a template.
     ///
     /// # Errors
     /// [`EncodingError::Tokenizer`] where the library refuses our description: a defect.
-    pub fn new(template_source: &str) -> Result<Self> {
-        static MARKER: LazyLock<Regex> =
-            LazyLock::new(|| Regex::new(r"<\|[A-Za-z0-9_]+\|>").expect("the pattern is valid"));
-        let mut specials = vec![END_OF_TEXT.to_owned(), PADDING.to_owned()];
-        for marker in MARKER.find_iter(template_source) {
-            if !specials.iter().any(|special| special == marker.as_str()) {
-                specials.push(marker.as_str().to_owned());
-            }
-        }
-        let splitter = description(&specials, &specials, &[]).to_string().parse().map_err(EncodingError::library)?;
-        Ok(Self { splitter, specials, words: BTreeMap::new() })
+    pub fn new(kind: NewTokenizer, tokens: &SpecialTokens, template_source: &str) -> Result<Self> {
+        let specials = tokens.with_markers(template_source);
+        let bos = tokens.bos.clone();
+        let empty = match kind {
+            NewTokenizer::Bpe(_) => bpe_model(&specials, &[]),
+            NewTokenizer::Unigram(_) => unigram_model(&specials, &[]),
+        };
+        let splitter = description(kind, &specials, bos.as_deref(), &empty).to_string().parse();
+        Ok(Self { kind, splitter: splitter.map_err(EncodingError::library)?, specials, bos, words: BTreeMap::new() })
     }
 
     /// Special tokens, by id.
@@ -114,16 +208,16 @@ impl TokenizerTrainer {
         parts
     }
 
-    /// Learns a vocabulary of `size` entries, fewer if the texts have too few repeated pairs.
+    /// Learns the vocabulary, of fewer entries if the texts have too little in them.
     ///
     /// # Errors
-    /// [`EncodingError::Options`] if nothing was counted, or `size` does not hold the specials and the bytes.
-    pub fn train(self, size: usize, facts: TokenizerFacts) -> Result<Tokenizer> {
-        let least = self.specials.len() + byte_characters().len();
+    /// [`EncodingError::Options`] if nothing was counted, or the size does not hold the specials and the bytes.
+    pub fn train(self, facts: TokenizerFacts) -> Result<Tokenizer> {
+        let (size, least) = (self.kind.size(), self.kind.least(self.specials.len()));
         if size < least {
             return Err(EncodingError::Options {
                 message: format!("a vocabulary of {size} does not hold {least} bytes and special tokens"),
-                hint: format!("ask for more than bpe:{least}"),
+                hint: format!("ask for more than {least} entries"),
             });
         }
         if self.words.is_empty() {
@@ -132,38 +226,71 @@ impl TokenizerTrainer {
                 hint: "the training split is empty; check what was ingested".into(),
             });
         }
-        let bpe = train(&self.words, &self.specials, size);
-        let merges: Vec<Value> = bpe.merges.iter().map(|(left, right)| json!([left, right])).collect();
-        let text = serde_json::to_string_pretty(&description(&self.specials, &bpe.tokens, &merges))
+        let model = match self.kind {
+            NewTokenizer::Bpe(_) => {
+                let learnt = bpe::train(&self.words, &self.specials, size);
+                let merges: Vec<Value> = learnt.merges.iter().map(|(left, right)| json!([left, right])).collect();
+                bpe_model(&learnt.tokens, &merges)
+            }
+            NewTokenizer::Unigram(_) => unigram_model(&self.specials, &unigram::train(&self.words, size - least)),
+        };
+        let text = serde_json::to_string_pretty(&description(self.kind, &self.specials, self.bos.as_deref(), &model))
             .expect("a JSON value can be written");
         Tokenizer::from_json(text, facts)
     }
 }
 
 /// What `tokenizer_config.json` says of a tokenizer of ours.
-pub fn new_tokenizer_facts(max_length: Option<usize>) -> TokenizerFacts {
+pub fn new_tokenizer_facts(kind: NewTokenizer, tokens: &SpecialTokens, max_length: Option<usize>) -> TokenizerFacts {
+    let unknown = matches!(kind, NewTokenizer::Unigram(_)).then(|| UNKNOWN.to_owned());
     let mut config = Map::new();
     config.insert("add_prefix_space".into(), json!(false));
-    config.insert("bos_token".into(), Value::Null);
+    config.insert("bos_token".into(), json!(tokens.bos));
     config.insert("clean_up_tokenization_spaces".into(), json!(false));
-    config.insert("eos_token".into(), json!(END_OF_TEXT));
+    config.insert("eos_token".into(), json!(tokens.eos));
     if let Some(length) = max_length {
         config.insert("model_max_length".into(), json!(length));
     }
-    config.insert("pad_token".into(), json!(PADDING));
+    config.insert("pad_token".into(), json!(tokens.pad));
     config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
-    config.insert("unk_token".into(), Value::Null);
+    config.insert("unk_token".into(), json!(unknown));
     TokenizerFacts {
-        eos_token: Some(END_OF_TEXT.into()),
-        pad_token: Some(PADDING.into()),
+        bos_token: tokens.bos.clone(),
+        eos_token: Some(tokens.eos.clone()),
+        pad_token: Some(tokens.pad.clone()),
+        unk_token: unknown,
+        add_bos_token: tokens.bos.as_ref().map(|_| true),
         model_max_length: max_length,
         config,
         ..TokenizerFacts::default()
     }
 }
 
-/// `tokenizer.json` with the given vocabulary.
-fn description(specials: &[String], tokens: &[String], merges: &[Value]) -> Value {
+fn bpe_model(tokens: &[String], merges: &[Value]) -> Value {
+    let vocabulary: Map<String, Value> =
+        tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
+    json!({
+        "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+        "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+        "vocab": vocabulary, "merges": merges,
+    })
+}
+
+/// Special tokens, the unknown one, the bytes, then what was learnt.
+fn unigram_model(specials: &[String], pieces: &[(String, f64)]) -> Value {
+    let bytes = (0..=255u8).map(|byte| format!("<0x{byte:02X}>"));
+    let fixed = specials.iter().cloned().chain([UNKNOWN.to_owned()]).map(|token| json!([token, UNLIKELY]));
+    let bytes = bytes.map(|byte| json!([byte, UNLIKELY]));
+    let taken = |piece: &str| specials.iter().any(|special| special == piece) || piece == UNKNOWN;
+    let learnt = pieces.iter().filter(|(piece, _)| !taken(piece)).map(|(piece, score)| json!([piece, score]));
+    json!({
+        "type": "Unigram", "unk_id": specials.len(), "byte_fallback": true,
+        "vocab": fixed.chain(bytes).chain(learnt).collect::<Vec<_>>(),
+    })
+}
+
+/// `tokenizer.json` with the given model.
+fn description(kind: NewTokenizer, specials: &[String], bos: Option<&str>, model: &Value) -> Value {
     let added: Vec<Value> = specials
         .iter()
         .enumerate()
@@ -172,22 +299,28 @@ fn description(specials: &[String], tokens: &[String], merges: &[Value]) -> Valu
                    "normalized": false, "special": true})
         })
         .collect();
-    let vocabulary: Map<String, Value> =
-        tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
     let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let spaces = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": true});
+    let (pre_tokenizer, decoder) = match kind {
+        NewTokenizer::Bpe(_) => (byte_level.clone(), byte_level),
+        NewTokenizer::Unigram(_) => {
+            let decoders = json!([{"type": "ByteFallback"}, {"type": "Fuse"},
+                {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}]);
+            (spaces, json!({"type": "Sequence", "decoders": decoders}))
+        }
+    };
+    let post_processor = bos.map(|bos| {
+        let id = specials.iter().position(|special| special == bos).unwrap_or_default();
+        let start = json!({"SpecialToken": {"id": bos, "type_id": 0}});
+        json!({
+            "type": "TemplateProcessing",
+            "single": [start, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [start, {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {bos: {"id": bos, "ids": [id], "tokens": [bos]}},
+        })
+    });
     json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": added,
-        "normalizer": null,
-        "pre_tokenizer": byte_level,
-        "post_processor": null,
-        "decoder": byte_level,
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-            "vocab": vocabulary, "merges": merges,
-        },
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
+        "pre_tokenizer": pre_tokenizer, "post_processor": post_processor, "decoder": decoder, "model": model,
     })
 }

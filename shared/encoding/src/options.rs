@@ -56,6 +56,18 @@ pub enum Packing {
     BestFit,
 }
 
+/// What happens to a conversation whose earlier turns the template rewrites or drops once more follow, as templates of
+/// reasoning models do with thoughts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RewrittenTurns {
+    /// The stage fails and says where.
+    #[default]
+    Error,
+    /// Each trained turn becomes an example of its own: the conversation up to it, with that turn trained.
+    Split,
+}
+
 /// How an example becomes tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EncodeOptions {
@@ -63,4 +75,6 @@ pub struct EncodeOptions {
     pub train_on: TrainOn,
     /// What goes through the chat template.
     pub render: Render,
+    /// What happens where the template rewrites earlier turns.
+    pub rewritten: RewrittenTurns,
 }

@@ -80,6 +80,11 @@ impl Refusal {
         }
     }
 
+    /// Whether a turn of its own would be rendered whole: only what follows it makes the template change it.
+    pub(crate) fn is_about_earlier_turns(&self) -> bool {
+        matches!(self, Self::Rewritten { .. } | Self::ContentLost { .. })
+    }
+
     /// The code under which the row is rejected.
     pub fn code(&self) -> Code {
         match self {
@@ -92,12 +97,15 @@ impl Refusal {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Rewritten { .. } => Some(
-                "train on the last answer of each conversation with --train-on last, or pass a template that keeps \
-                 earlier turns as they were with --chat-template FILE",
+                "make each turn an example of its own with --rewritten-turns split, train on the last answer of each \
+                 conversation with --train-on last, or pass a template that keeps earlier turns as they were with \
+                 --chat-template FILE; where the prompt alone differs, the template may have a switch, such as \
+                 --template-variable enable_thinking=false",
             ),
-            Self::ContentLost { .. } => {
-                Some("pass a template that prints the content as it is with --chat-template FILE")
-            }
+            Self::ContentLost { .. } => Some(
+                "pass a template that prints the content as it is with --chat-template FILE; where it drops \
+                     earlier thoughts alone, make each turn an example of its own with --rewritten-turns split",
+            ),
             Self::NoStop { .. } => Some(
                 "pass a template that prints eos_token (or the model's end-of-turn token) after each answer with \
                  --chat-template FILE; without one the model would never learn to stop",

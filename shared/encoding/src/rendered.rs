@@ -3,6 +3,7 @@
 #![expect(clippy::single_range_in_vec_init, reason = "the list of trained parts often holds one")]
 
 use crate::conversation::Conversation;
+use crate::tagged::tagged_turns;
 use crate::turns::{StopMarkers, find_turns};
 use crate::{ChatTemplate, EncodeOptions, Refusal, Render, TrainOn};
 use artifact::{Example, Kind, Message};
@@ -17,8 +18,8 @@ pub(crate) struct Rendered {
     pub(crate) text: String,
     /// Trained parts, ascending and apart from each other.
     pub(crate) trained: Vec<Range<usize>>,
-    /// For each trained turn of a chat, where its stop token begins.
-    pub(crate) stops: Vec<usize>,
+    /// The stop token of each trained turn of a chat.
+    pub(crate) stops: Vec<Range<usize>>,
     /// Where each message's content stands.
     pub(crate) contents: Contents,
     /// Whether a trained end token is to follow the text.
@@ -117,19 +118,29 @@ fn chat(
         return Err(Refusal::NothingTrained("every assistant message has weight 0".into()));
     }
     let conversation = Conversation::new(messages, example.tools.as_deref()).map_err(Refusal::BadRecord)?;
-    let text = template.render(&conversation.messages, conversation.tools.as_ref(), false)?;
-    let turns = find_turns(template, &conversation, messages, &trained, &text, markers)?;
-    let contents = content_places(template, &conversation, messages, &text);
+    let mut text = template.render(&conversation.messages, conversation.tools.as_ref(), false)?;
+    let printed = text.len();
+    if let Some(marker) = markers.continuing.as_ref().filter(|_| last_answer == messages.len().checked_sub(1)) {
+        text.push_str(marker);
+    }
+    let turns = match tagged_turns(template, &conversation, messages, &trained, &text, markers)? {
+        Some(turns) => turns,
+        None => find_turns(template, &conversation, messages, &trained, &text, markers)?,
+    };
+    let contents = content_places(template, &conversation, messages, &text[..printed]);
     let (trained, stops) = if train_on == TrainOn::All {
         (vec![0..text.len()], Vec::new())
     } else {
-        (turns.iter().map(|turn| turn.bytes.clone()).collect(), turns.iter().map(|turn| turn.stop).collect())
+        (
+            turns.iter().map(|turn| turn.bytes.clone()).collect(),
+            turns.iter().filter_map(|turn| turn.stop.clone()).collect(),
+        )
     };
     Ok(Rendered { text, trained, stops, contents, closed: false })
 }
 
 /// Which messages are learnt; for [`TrainOn::All`] none needs to be found.
-fn trained_messages(messages: &[Message], train_on: TrainOn) -> Result<Vec<usize>, Refusal> {
+pub(crate) fn trained_messages(messages: &[Message], train_on: TrainOn) -> Result<Vec<usize>, Refusal> {
     let first = match train_on {
         TrainOn::All => messages.len(),
         TrainOn::Assistant => 0,

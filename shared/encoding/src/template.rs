@@ -2,14 +2,14 @@
 //! result equals that of transformers (`trim_blocks`, `lstrip_blocks`, Python's printing and JSON, loop controls).
 
 use crate::calendar::Day;
+use crate::generation_tags;
+use crate::generation_tags::Spans;
 use crate::python_json::{JsonStyle, python_str, to_json};
 use crate::{EncodingError, Result, TokenizerFacts};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Kwargs;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
-use regex::Regex;
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 /// Our template for models that have none: `User:` and `Assistant:` lines, each answer closed by the end token. For
 /// models whose texts begin with a start token it prints that first, as other tools add none to a rendered chat.
@@ -109,14 +109,14 @@ impl ChatTemplate {
     ) -> Result<Self> {
         let mut environment = environment(options.day);
         for (name, source) in &sources {
-            environment.add_template_owned(name.clone(), without_generation_tags(source)).map_err(|error| {
-                EncodingError::Template {
+            environment.add_template_owned(name.clone(), generation_tags::to_filter_blocks(source)).map_err(
+                |error| EncodingError::Template {
                     origin: origin.to_string(),
                     action: "does not compile",
                     message: error_text(&error),
                     hint: "pass a corrected template with --chat-template FILE".into(),
-                }
-            })?;
+                },
+            )?;
         }
         let mut constants: Vec<(String, Value)> =
             facts.named_tokens().map(|(name, token)| (name.to_owned(), Value::from(token))).collect();
@@ -153,7 +153,24 @@ impl ChatTemplate {
         tools: Option<&Value>,
         add_generation_prompt: bool,
     ) -> Result<String> {
-        self.render_with(messages, tools, Some(add_generation_prompt))
+        self.render_with(messages, tools, Some(add_generation_prompt), false)
+    }
+
+    /// Whether the template marks what the assistant writes with `{% generation %}` tags.
+    pub(crate) fn has_generation_tags(&self) -> bool {
+        self.sources.values().any(|source| generation_tags::are_in(source))
+    }
+
+    /// Renders without a generation prompt; beside the text the bytes that stand between the template's
+    /// `{% generation %}` tags, or `None` where the tags change what the template renders.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub(crate) fn render_marked(&self, messages: &[Value], tools: Option<&Value>) -> Result<Option<(String, Spans)>> {
+        let marked = self.render_with(messages, tools, Some(false), true)?;
+        let (text, spans) = generation_tags::take_marks(&marked);
+        let plain = self.render_with(messages, tools, Some(false), false)?;
+        Ok((text == plain).then_some((text, spans)))
     }
 
     fn render_with(
@@ -161,9 +178,11 @@ impl ChatTemplate {
         messages: &[Value],
         tools: Option<&Value>,
         add_generation_prompt: Option<bool>,
+        marked: bool,
     ) -> Result<String> {
         let name = if tools.is_some() && self.sources.contains_key("tool_use") { "tool_use" } else { "default" };
-        let mut context: Vec<(Value, Value)> = Vec::with_capacity(self.constants.len() + 3);
+        let mut context: Vec<(Value, Value)> = Vec::with_capacity(self.constants.len() + 4);
+        context.push((generation_tags::MARKED.into(), Value::from(marked)));
         context.push(("messages".into(), Value::from(messages.to_vec())));
         context.push(("tools".into(), tools.cloned().unwrap_or_else(|| Value::from(()))));
         if let Some(flag) = add_generation_prompt {
@@ -186,7 +205,7 @@ impl ChatTemplate {
         add_generation_prompt: Option<bool>,
     ) -> Result<String> {
         let messages: Vec<Value> = messages.as_array().into_iter().flatten().map(from_json).collect();
-        self.render_with(&messages, tools.map(from_json).as_ref(), add_generation_prompt)
+        self.render_with(&messages, tools.map(from_json).as_ref(), add_generation_prompt, false)
     }
 
     fn refusal(&self, error: &Error) -> EncodingError {
@@ -221,6 +240,10 @@ fn environment(day: Option<Day>) -> Environment<'static> {
         out.write_str(&python_str(value)).map_err(|_| Error::new(ErrorKind::WriteFailure, "cannot print"))
     });
     environment.add_filter("tojson", tojson);
+    environment.add_filter(generation_tags::FILTER, generation_tags::mark);
+    // As in Jinja2: nothing can be walked through, what is undefined can.
+    environment
+        .add_test("iterable", |value: &Value| !value.is_none() && (value.is_undefined() || value.try_iter().is_ok()));
     environment.add_filter("string", |value: Value| python_str(&value));
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
@@ -254,18 +277,6 @@ fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
     };
     options.assert_all_used()?;
     to_json(value, &style)
-}
-
-/// transformers marks the assistant's part with `{% generation %} … {% endgeneration %}`, which no engine but theirs
-/// knows. We find that part otherwise, so the tags become an always-true condition that keeps their whitespace control.
-fn without_generation_tags(source: &str) -> String {
-    static TAG: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("the pattern is valid"));
-    TAG.replace_all(source, |tag: &regex::Captures<'_>| {
-        let body = if tag.get(2).is_some() { "endif" } else { "if true" };
-        format!("{{%{} {body} {}%}}", &tag[1], &tag[3])
-    })
-    .into_owned()
 }
 
 /// A JSON value as the engine's value, keys in their order.

@@ -1,6 +1,7 @@
 //! A tokenizer of any kind that `tokenizer.json` can describe, with the facts that stand beside it.
 
 use crate::bpe::byte_characters;
+use crate::fast::FastBpe;
 use crate::offsets::CharacterIndex;
 use crate::{EncodingError, Result, TokenizerFacts};
 use serde_json::Value;
@@ -44,6 +45,8 @@ pub struct Tokenizer {
     vocabulary_size: usize,
     /// Whether the vocabulary writes bytes as printable characters.
     byte_level: bool,
+    /// Where it is known well enough to be done by hand.
+    fast: Option<FastBpe>,
 }
 
 impl Tokenizer {
@@ -85,6 +88,7 @@ impl Tokenizer {
             // Random merges would make the tokens depend on chance.
             *dropout = Value::Null;
         }
+        let fast = FastBpe::new(&description);
         let unknown_name = unknown_token(&description);
         let byte_level = description.get("decoder").is_some_and(|decoder| decoder.to_string().contains("ByteLevel"));
         let mut inner: tokenizers::Tokenizer = description.to_string().parse().map_err(EncodingError::library)?;
@@ -104,6 +108,7 @@ impl Tokenizer {
             unknown,
             vocabulary_size,
             byte_level,
+            fast,
         };
         tokenizer.find_framing()?;
         Ok(tokenizer)
@@ -203,20 +208,47 @@ impl Tokenizer {
     /// [`EncodingError::Tokenizer`] where the library fails, for instance on a character that the vocabulary cannot
     /// spell and has no unknown token for.
     pub fn encode(&self, text: &str, specials: Specials) -> Result<Encoded> {
+        match self.fast.as_ref().and_then(|fast| fast.encode(text)) {
+            Some((ids, bytes)) => Ok(self.framed(text, &ids, bytes.into_iter(), specials)),
+            None => self.encode_by_library(text, specials),
+        }
+    }
+
+    /// [`Self::encode`] without the fast path: its oracle.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_by_library(&self, text: &str, specials: Specials) -> Result<Encoded> {
         let encoding = self.inner.encode(text, false).map_err(EncodingError::library)?;
+        let bytes = encoding.get_offsets().iter().map(|(start, end)| (*start as u32, *end as u32));
+        Ok(self.framed(text, encoding.get_ids(), bytes, specials))
+    }
+
+    /// Whether texts are encoded by hand-written rules, where they need nothing else.
+    pub fn has_fast_path(&self) -> bool {
+        self.fast.is_some()
+    }
+
+    fn framed(
+        &self,
+        text: &str,
+        found: &[u32],
+        bytes: impl Iterator<Item = (u32, u32)>,
+        specials: Specials,
+    ) -> Encoded {
         let index = CharacterIndex::new(text);
         let end = index.characters();
         let (before, after): (&[u32], &[u32]) =
             if specials == Specials::Added { (&self.before, &self.after) } else { (&[], &[]) };
-        let length = encoding.len() + before.len() + after.len();
+        let length = found.len() + before.len() + after.len();
         let (mut ids, mut characters) = (Vec::with_capacity(length), Vec::with_capacity(length));
         ids.extend_from_slice(before);
         characters.resize(before.len(), (0, 0));
-        ids.extend_from_slice(encoding.get_ids());
-        characters.extend(encoding.get_offsets().iter().map(|(start, end)| index.range(*start..*end)));
+        ids.extend_from_slice(found);
+        characters.extend(bytes.map(|(start, end)| index.range(start as usize..end as usize)));
         ids.extend_from_slice(after);
         characters.resize(length, (end, end));
-        Ok(Encoded { ids, characters, text_characters: end })
+        Encoded { ids, characters, text_characters: end }
     }
 
     /// Ids to text.

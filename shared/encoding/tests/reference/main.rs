@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod fast;
 mod known_answers;
 mod masks;
 mod offsets;

@@ -3,7 +3,7 @@
 
 use crate::{chat, encoder, reference};
 use artifact::{Example, Kind, Message};
-use encoding::{EncodeOptions, EncodedExample, ExampleEncoder, NOT_TRAINED, Refusal, Render, TrainOn};
+use encoding::{EncodeOptions, EncodedExample, ExampleEncoder, NOT_TRAINED, Refusal, Render, RewrittenTurns, TrainOn};
 use proptest::prelude::*;
 
 const CHATML: &str = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
@@ -13,7 +13,7 @@ const WITH_GENERATION: &str = "{% for m in messages %}{% if m.role == 'assistant
 const FORGETFUL: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and not loop.last %}(gone){% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 fn options(train_on: TrainOn) -> EncodeOptions {
-    EncodeOptions { train_on, render: Render::Auto }
+    EncodeOptions { train_on, ..EncodeOptions::default() }
 }
 
 /// The trained runs, decoded with their stop tokens left out.
@@ -139,6 +139,44 @@ fn a_template_that_rewrites_earlier_turns_is_an_error_with_a_way_out() {
     let encoder_last = encoder("tokenizers/qwen2", Some(FORGETFUL), options(TrainOn::Last)).unwrap();
     let encoded = encoder_last.encode(&example).unwrap();
     assert_eq!(trained_texts(&encoder_last, &encoded), ["d"]);
+}
+
+#[test]
+fn rewritten_turns_become_examples_of_their_own_on_request() {
+    let split = EncodeOptions { rewritten: RewrittenTurns::Split, ..options(TrainOn::Assistant) };
+    let Some(encoder) = encoder("tokenizers/qwen2", Some(FORGETFUL), split) else { return };
+    let mut example = chat(&[("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"), ("user", "e")]);
+    let turns = encoder.encode_turns(&example).unwrap();
+    let texts: Vec<_> = turns.iter().map(|turn| trained_texts(&encoder, turn).concat()).collect();
+    assert_eq!(texts, ["b", "d"]);
+    assert!(turns[1].len() > turns[0].len());
+    example.messages[1].weight = Some(0.0);
+    assert_eq!(encoder.encode_turns(&example).unwrap().len(), 1);
+}
+
+#[test]
+fn generation_tags_are_taken_at_their_word() {
+    // What the prefix cannot tell, the tags do: earlier turns are rewritten, and what is learnt begins before the prompt ends.
+    let template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}{% if loop.last %}<think></think>{% endif %}{{ m.content }}<|im_end|>{% endgeneration %}{% else %}{{ m.content }}<|im_end|>{% endif %}\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>{% endif %}";
+    let example = chat(&[("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]);
+    for (part, wanted) in
+        [(TrainOn::Assistant, vec!["b", "<think></think>d"]), (TrainOn::Last, vec!["<think></think>d"])]
+    {
+        let Some(encoder) = encoder("tokenizers/qwen2", Some(template), options(part)) else { return };
+        assert_eq!(trained_texts(&encoder, &encoder.encode(&example).unwrap()), wanted);
+    }
+    // Tags without the token that ends the turn: it is trained all the same.
+    let template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    let encoder = encoder("tokenizers/qwen2", Some(template), options(TrainOn::Assistant)).unwrap();
+    assert_eq!(trained_texts(&encoder, &encoder.encode(&example).unwrap()), ["b", "d"]);
+}
+
+#[test]
+fn a_turn_that_only_the_next_one_closes_is_closed_all_the_same() {
+    let template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% if not loop.last or add_generation_prompt %}<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    check_conversations("tokenizers/qwen2", Some(template));
+    let always_prompting = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
+    check_conversations("tokenizers/qwen2", Some(always_prompting));
 }
 
 #[test]
