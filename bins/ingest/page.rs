@@ -2,8 +2,11 @@
 
 use anyhow::Result;
 use cli::format::count;
-use dataset::ingest::{Histogram, Shown, Summary};
-use report::{Block, Comparison, Difference, Document, Figure, Section, Setting, SideText, Table, Tone, Verdict};
+use dataset::ingest::{Shown, Summary};
+use report::{
+    BarChart, BarSeries, Block, Comparison, Difference, Document, Figure, Section, Setting, SideText, Table, Tone,
+    Verdict,
+};
 
 use crate::args::Args;
 
@@ -133,24 +136,39 @@ fn meaning(code: &str) -> &'static str {
 }
 
 fn lengths(summary: &Summary) -> Section {
-    let mut section = Section::new("Lengths", "Rows by their number of characters, in classes that double.");
-    for (split, counts) in summary.splits.iter().filter(|(_, counts)| counts.rows > 0) {
-        section = section.with(Block::Table(histogram(split.as_str(), &counts.lengths)));
-    }
-    section
+    let section = Section::new("Lengths", "Rows by their number of characters, in classes that double.");
+    let filled = || summary.splits.iter().filter(|(_, counts)| counts.rows > 0);
+    let classes = |counts: &dataset::ingest::SplitSummary| counts.lengths.classes.clone();
+    let last = filled().map(|(_, counts)| counts.lengths.classes.len()).max().unwrap_or_default();
+    let first = filled().filter_map(|(_, counts)| classes(counts).iter().position(|rows| *rows > 0)).min();
+    let range = first.unwrap_or_default()..last;
+    let label = |class: usize| format!("{}–{}", short(1 << class), short((2u64 << class) - 1));
+    let bars = BarChart {
+        title: "Characters of a row".to_owned(),
+        description: "How many rows of each split have how many characters".to_owned(),
+        x_label: "characters".to_owned(),
+        y_label: "rows".to_owned(),
+        labels: range.clone().map(label).collect(),
+        series: filled()
+            .map(|(split, counts)| {
+                let rows = |class: usize| counts.lengths.classes.get(class).copied().unwrap_or_default() as f64;
+                BarSeries { name: split.as_str().to_owned(), values: range.clone().map(rows).collect() }
+            })
+            .collect(),
+    };
+    let longest = filled().map(|(split, counts)| {
+        format!("{}: the longest row has {} characters", split.as_str(), count(counts.lengths.longest))
+    });
+    section.with(Block::Bars(bars)).with(Block::List { items: longest.collect() })
 }
 
-fn histogram(split: &str, lengths: &Histogram) -> Table {
-    let most = lengths.classes.iter().copied().max().unwrap_or_default().max(1);
-    let caption = format!("{split}; the longest has {} characters", count(lengths.longest));
-    let mut table = Table::new(caption, &["#characters", "#rows", "share"]);
-    let first = lengths.classes.iter().position(|rows| *rows > 0).unwrap_or_default();
-    for (class, rows) in lengths.classes.iter().enumerate().skip(first) {
-        let width = (*rows * 40).div_ceil(most) as usize;
-        let range = format!("{} to {}", count(1 << class), count((2 << class) - 1));
-        table.push([range, count(*rows), "█".repeat(width)]);
+/// A number of characters in little room.
+fn short(number: u64) -> String {
+    match number {
+        0..1024 => number.to_string(),
+        1024..1_048_576 => format!("{}k", number.div_ceil(1024)),
+        _ => format!("{}M", number.div_ceil(1_048_576)),
     }
-    table
 }
 
 fn rows<'a>(title: &str, lead: &str, rows: impl Iterator<Item = &'a Shown>) -> Section {

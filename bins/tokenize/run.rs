@@ -186,6 +186,7 @@ fn rows(outcomes: &Outcomes) -> Rows {
         read: sum(|outcome| outcome.read),
         written: sum(|outcome| outcome.written),
         rejected: sum(|outcome| outcome.rejected),
+        ..Rows::default()
     }
 }
 

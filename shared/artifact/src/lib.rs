@@ -33,7 +33,9 @@ pub use example::{Example, ExampleReader, ExampleWriter, Kind, Message};
 pub use example_history::{ExamplePoint, read_example_history, write_example_history};
 pub use example_loss::{ExampleLoss, ExampleLossWriter};
 pub use example_stream::{ExampleStream, SPLIT_COLUMN};
-pub use folder::{Committed, FinishedFile, OutputFolder, StagedFile, peak_memory_bytes, resident_memory_bytes, stage_file};
+pub use folder::{
+    Committed, FinishedFile, OutputFolder, StagedFile, peak_memory_bytes, resident_memory_bytes, stage_file,
+};
 pub use hash::{FileRecord, hash_file};
 pub use input::{Split, resolve_split};
 pub use manifest::{Identity, MANIFEST, Manifest, Rows};
