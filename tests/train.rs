@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::reference;
 
+mod full_disk;
 mod memory;
 
 /// One row: input_ids, labels. Positions count from 0.

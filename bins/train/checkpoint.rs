@@ -16,9 +16,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::history::History;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use artifact::weights::{NamedTensor, Weights, write_weights_to};
 use artifact::{Identity, ThroughputRow, files};
+use cli::format::bytes;
 use serde::{Deserialize, Serialize};
 use training::{Moments, Progress, SavedState, Snapshot};
 
@@ -86,6 +87,7 @@ impl Checkpoints {
         write_model: impl Fn(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
         let path = self.step_folder(snapshot.progress.step);
+        self.check_space(snapshot.moments)?;
         files::write_folder_atomically(&path, |folder| -> Result<()> {
             write_model(folder)?;
             write_weights_to(&folder.join(OPTIMIZER), snapshot.moments.iter().flat_map(to_tensors).collect())?;
@@ -98,6 +100,20 @@ impl Checkpoints {
         .with_context(|| format!("cannot write the checkpoint {}", path.display()))?;
         self.prune(snapshot.progress)?;
         Ok(path)
+    }
+
+    /// Refuses to begin a checkpoint that the disk would not hold: three numbers for each trained element.
+    fn check_space(&self, moments: &[Moments]) -> Result<()> {
+        let needed = 12 * moments.iter().map(|moments| moments.first.len() as u64).sum::<u64>();
+        match files::free_bytes(&self.folder) {
+            Some(free) if free < needed => Err(anyhow!(
+                "the disk is full: a checkpoint takes {}, and {} has {} free",
+                bytes(needed),
+                self.folder.display(),
+                bytes(free)
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Writes the tensors of the best validation so far. Older ones stay until the next checkpoint.

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         return plan(args, &inputs, &base, &settings, budget);
     }
     let out = args.output.folder()?;
-    let identity = identity(args, &inputs, &base, &settings)?;
+    let (identity, early) = identify(args, out, &inputs, &base, &settings)?;
     if let Some(done) = cli::up_to_date(out, &identity, args.output.force)? {
         return Ok(done);
     }
@@ -41,7 +41,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let options = settings.options(learnable(&rows), args.watch.save_every)?;
     let checkpoints = Checkpoints::of(out, args.watch.keep_checkpoints, options.save_every);
     let start = resume::starting_point(args, out, &checkpoints, &identity)?;
-    let loaded = base.load(args, &settings, start.as_ref().map(|(folder, _)| folder.as_path()))?;
+    let checkpoint = start.as_ref().map(|(folder, _)| folder.as_path());
+    let loaded = early.map_or_else(|| base.load(args, &settings, checkpoint), Ok)?;
     let run = Run { args, out, inputs, base, settings, identity, options, checkpoints, loaded, interrupt, budget };
     run.train(&rows, &validation, start)
 }
@@ -177,6 +178,25 @@ impl Run<'_> {
             _ => format!("retune-evaluate {tokens} --model {out} --out eval"),
         }
     }
+}
+
+/// The run's identity. In an empty folder it decides nothing yet, so that the model is read while its file is hashed.
+fn identify(
+    args: &Args,
+    out: &Path,
+    inputs: &Inputs,
+    base: &Base,
+    settings: &Settings,
+) -> Result<(Identity, Option<Loaded>)> {
+    if out.join(artifact::MANIFEST).exists() || out.join(files::CHECKPOINTS).exists() {
+        return Ok((identity(args, inputs, base, settings)?, None));
+    }
+    let (identity, loaded) = std::thread::scope(|scope| {
+        let hashing = scope.spawn(|| identity(args, inputs, base, settings));
+        let loaded = base.load(args, settings, None);
+        (hashing.join().expect("reading and hashing files does not panic"), loaded)
+    });
+    Ok((identity?, Some(loaded?)))
 }
 
 fn identity(args: &Args, inputs: &Inputs, base: &Base, settings: &Settings) -> Result<Identity> {

@@ -113,7 +113,7 @@ impl RejectWriter {
             Arc::new(rows),
             texts(|reject| &reject.code),
             texts(|reject| &reject.detail),
-            Arc::new(StringArray::from_iter(rejects.iter().map(|reject| reject.cluster.as_deref()))),
+            Arc::new(rejects.iter().map(|reject| reject.cluster.as_deref()).collect::<StringArray>()),
         ])
     }
 

@@ -5,6 +5,7 @@ use model::{Decoder, Mode, Parameter, Workload};
 
 use crate::batch::MicroBatch;
 use crate::clip::GradientNorm;
+use crate::evaluate::largest_pass;
 use crate::gradients::Gradients;
 use crate::optimizer::AdamW;
 use crate::order::{RowOrder, counter_hash};
@@ -267,6 +268,7 @@ impl<'a> Trainer<'a> {
             targets: chosen.iter().map(|&index| self.rows[index].trained_tokens()).sum(),
             accumulates: batch_size < self.options.rows_per_step() && chosen.len() < self.learnable.len(),
             checkpointed_layers: self.checkpointed_layers,
+            scored_tokens: largest_pass(self.validation),
         }
     }
 
@@ -333,7 +335,7 @@ impl<'a> Trainer<'a> {
 
     fn validation_loss(&self, observer: &mut dyn Observer) -> Result<f64, TrainingError> {
         observer.validating(self.validation.len());
-        let found = evaluate(self.decoder, self.validation, self.options.batch_size, self.progress.step)?;
+        let found = evaluate(self.decoder, self.validation, self.progress.step)?;
         observer.validated(self.progress.step, &found.examples);
         Ok(found.mean())
     }

@@ -4,7 +4,7 @@
 
 use super::Decoder;
 use crate::description::{AttentionDescription, Description, FeedForward, LayerDescription, Residual};
-use crate::parts::Weight;
+use crate::parts::{Lora, Weight};
 
 const F32: u64 = 4;
 /// Widest inner rows of a layer that products hold besides as packed copies, and that replaced buffers take before they
@@ -24,6 +24,8 @@ pub struct Workload {
     pub accumulates: bool,
     /// Of so many first layers only the input is kept.
     pub checkpointed_layers: usize,
+    /// Tokens of the largest pass of a validation; 0 where there is none.
+    pub scored_tokens: usize,
 }
 
 /// Bytes by kind at the moment of the peak.
@@ -58,6 +60,8 @@ struct LayerCount {
     kept: usize,
     /// What is made again in its backward pass, per token.
     remade: usize,
+    /// Its widest inner row, per token.
+    inner: usize,
     /// What its backward pass needs besides, per token.
     work: usize,
     /// Its trained elements, and those of its largest trained tensor.
@@ -79,7 +83,7 @@ impl Decoder {
         let moments = [self.head(&layers, workload, fixed, before)]
             .into_iter()
             .chain(self.backwards(&layers, workload, fixed, before))
-            .chain([self.lookup(fixed, trained)]);
+            .chain([self.lookup(fixed, trained), self.scoring(&layers, workload.scored_tokens, fixed)]);
         moments.max_by_key(Footprint::total).expect("there is always a head")
     }
 
@@ -138,12 +142,20 @@ impl Decoder {
         Footprint { gradients: F32 * trained_elements, work: 3 * table, ..fixed }
     }
 
+    /// A pass without gradients holds one layer at a time, then the logits of a chunk.
+    fn scoring(&self, layers: &[LayerCount], tokens: usize, fixed: Footprint) -> Footprint {
+        let Description { vocabulary, hidden, .. } = *self.description();
+        let layer = layers.iter().map(|layer| layer.kept + layer.remade + PACKED * layer.inner).max().unwrap_or(0);
+        let logits = F32 * (kernels::logit_rows(vocabulary).min(tokens) * vocabulary) as u64;
+        Footprint { work: F32 * (tokens * (layer + 5 * hidden)) as u64, logits, ..fixed }
+    }
+
     fn layer_count_of(&self, index: usize) -> LayerCount {
         let description = &self.description.layers[index];
         let hidden = self.description.hidden;
         let linears = self.layers[index].linears();
-        let ranks: usize = linears.iter().filter_map(|linear| linear.lora.as_ref()).map(|lora| lora.rank()).sum();
-        let adapters = linears.iter().filter_map(|linear| linear.lora.as_ref()).flat_map(|lora| lora.weights());
+        let ranks: usize = linears.iter().filter_map(|linear| linear.lora.as_ref()).map(Lora::rank).sum();
+        let adapters = linears.iter().filter_map(|linear| linear.lora.as_ref()).flat_map(Lora::weights);
         let trained: Vec<usize> = self.layers[index].weights().into_iter().chain(adapters).map(trained).collect();
         let (attention, attention_work) = attention(&description.attention);
         let (feed_forward, inner, feed_forward_work) = feed_forward(&description.feed_forward);
@@ -151,6 +163,7 @@ impl Decoder {
             input: hidden,
             kept: hidden + ranks + attention + stream(description, hidden) + feed_forward,
             remade: norms(description) * hidden + inner,
+            inner,
             work: attention_work.max(feed_forward_work) + PACKED * inner + 3 * hidden,
             trained: (trained.iter().sum(), trained.iter().copied().max().unwrap_or(0)),
         }
