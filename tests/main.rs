@@ -9,6 +9,7 @@ mod generate;
 mod house;
 mod ingest;
 mod inspect;
+mod known_answers;
 mod make_engine;
 mod make_pipeline;
 mod quickstart;

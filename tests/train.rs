@@ -20,7 +20,7 @@ mod full_disk;
 mod memory;
 
 /// One row: input_ids, labels. Positions count from 0.
-type Row = (Vec<i32>, Vec<i32>);
+pub(crate) type Row = (Vec<i32>, Vec<i32>);
 
 fn train(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_retune-train"));
@@ -50,7 +50,7 @@ fn fail(arguments: &[&str], expected: &[&str]) {
 }
 
 /// Writes the three columns that every trainer writes, and nothing else.
-fn write_tokens(path: &Path, rows: &[Row]) {
+pub(crate) fn write_tokens(path: &Path, rows: &[Row]) {
     let column = |values: &dyn Fn(&Row) -> Vec<i32>| {
         let mut builder = ListBuilder::new(Int32Builder::new());
         for row in rows {
@@ -90,13 +90,13 @@ fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-fn metrics(out: &Path) -> RecordBatch {
+pub(crate) fn metrics(out: &Path) -> RecordBatch {
     let file = fs::File::open(out.join("metrics.parquet")).unwrap();
     let mut reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
     reader.next().unwrap().unwrap()
 }
 
-fn floats(batch: &RecordBatch, name: &str) -> Vec<Option<f64>> {
+pub(crate) fn floats(batch: &RecordBatch, name: &str) -> Vec<Option<f64>> {
     let column = arrow::compute::cast(batch.column_by_name(name).unwrap(), &DataType::Float64).unwrap();
     let column = column.as_any().downcast_ref::<Float64Array>().unwrap();
     (0..column.len()).map(|i| column.is_valid(i).then(|| column.value(i))).collect()
@@ -276,7 +276,7 @@ fn a_killed_run_resumed_ends_with_the_same_bytes() {
 #[test]
 fn one_and_two_threads_end_with_the_same_bytes() {
     let Some(bench) = Bench::new("models/tinystories-chat-3M", 12, 14_000) else { return };
-    for method in ["lora", "full"] {
+    for method in ["lora", "dora", "full"] {
         let options = ["--method", method, "--max-steps", "4", "--batch-size", "3"];
         let (one, two) = (format!("{method}-one"), format!("{method}-two"));
         bench.succeed(&one, &[&options[..], &["--threads", "1"]].concat());

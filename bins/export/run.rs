@@ -47,21 +47,23 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     if let Some(adapter) = &args.adapter {
         pretrained::open_adapter(&mut decoder, adapter).hint_from(remedy)?;
     }
+    let config_json = pretrained::merged_config(&decoder, &base.config_json);
+    let config = model::ModelConfig::from_json(&config_json)?;
     let save_type = args.dtype.map_or_else(|| SaveType::of_config(&base.config_json), Dtype::save_type);
     let merged = decoder.merged()?;
     let expected = probe(&decoder)?;
     let merge_difference = match args.adapter {
-        Some(_) => Some(difference(&expected, &probe(&reload(&base.config, merged.clone())?)?)?),
+        Some(_) => Some(difference(&expected, &probe(&reload(&config, merged.clone())?)?)?),
         None => None,
     };
     if let Some(found) = merge_difference.filter(|found| found.is_nan() || *found > TOLERANCE) {
         bail!("the merged model's logits differ by up to {found} from base + adapter: nothing was written");
     }
     let stored = merged.iter().map(|(name, tensor)| Ok((name.clone(), rounded(tensor, save_type)?)));
-    let stored = reload(&base.config, stored.collect::<Result<_>>()?)?;
+    let stored = reload(&config, stored.collect::<Result<_>>()?)?;
     let parameters = merged.iter().map(|(_, tensor)| tensor.elem_count() as u64).sum();
 
-    let mut files = pretrained::model_files(merged, &base.config_json, base.generation_config.as_ref(), save_type)?;
+    let mut files = pretrained::model_files(merged, &config_json, base.generation_config.as_ref(), save_type)?;
     let tokenizer = args.adapter.as_deref().map(pretrained::tokenizer_files).filter(|files| !files.is_empty());
     files.extend(tokenizer.unwrap_or_else(|| pretrained::tokenizer_files(&folder)));
     let outputs = pretrained::stage(files, &output)?;

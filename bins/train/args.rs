@@ -107,13 +107,79 @@ pub(crate) struct LoraArgs {
     #[arg(long, value_name = "P")]
     pub(crate) lora_dropout: Option<f64>,
 
-    /// Linear layers that get an adapter: all-linear, or names such as q_proj,v_proj [default: all-linear]
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) target_modules: Option<Vec<String>>,
+    /// Linear layers that get an adapter: all-linear, names such as q_proj,v_proj, or a regular expression for the whole
+    /// name such as '.*layers.[0-3].*_proj' [default: all-linear]
+    #[arg(long, value_name = "NAMES|REGEX")]
+    pub(crate) target_modules: Option<String>,
+
+    /// Layers that get none although they are targeted: names, or a regular expression
+    #[arg(long, value_name = "NAMES|REGEX")]
+    pub(crate) exclude_modules: Option<String>,
+
+    /// Only the layers of these numbers, from 0: 0,2,8-11
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    pub(crate) layers: Vec<String>,
+
+    /// Names of the lists of layers that --layers counts in, where a model has several
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "layers")]
+    pub(crate) layers_pattern: Vec<String>,
+
+    /// Other ranks for some layers: q_proj=32,down_proj=8; names or regular expressions, the first match counts
+    #[arg(long, value_name = "NAME=N,...", value_delimiter = ',')]
+    pub(crate) lora_rank_pattern: Vec<String>,
+
+    /// Other alphas for some layers, likewise
+    #[arg(long, value_name = "NAME=X,...", value_delimiter = ',')]
+    pub(crate) lora_alpha_pattern: Vec<String>,
 
     /// Scale by alpha / √r (rank-stabilised LoRA, arXiv:2312.03732)
-    #[arg(long)]
+    #[arg(long, alias = "use-rslora")]
     pub(crate) rslora: bool,
+
+    /// Modules that are trained as a whole and stored with the adapter: lm_head,embed_tokens,norm
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) modules_to_save: Vec<String>,
+
+    /// Keep a tied output tied when --modules-to-save trains the embedding
+    #[arg(long, requires = "modules_to_save")]
+    pub(crate) ensure_weight_tying: bool,
+
+    /// Biases of the base model that are trained and stored with the adapter
+    #[arg(long, value_enum, value_name = "WHICH")]
+    pub(crate) bias: Option<BiasArg>,
+
+    /// Give the adapters' second factor a bias
+    #[arg(long)]
+    pub(crate) lora_bias: bool,
+
+    /// First values of a new adapter (PEFT's names) [default: true]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) init_lora_weights: Option<InitArg>,
+}
+
+/// Which biases train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BiasArg {
+    /// None
+    None,
+    /// All, those of norms too
+    All,
+    /// Those of the adapted layers
+    #[value(name = "lora_only", alias = "lora-only")]
+    LoraOnly,
+}
+
+/// First values of a new adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InitArg {
+    /// A uniform (Kaiming), B zero
+    True,
+    /// Both random: the model changes from the start
+    False,
+    /// A normal with deviation 1/r, B zero
+    Gaussian,
+    /// Both from an orthogonal matrix, their product zero
+    Orthogonal,
 }
 
 /// Flags of the optimisation.
@@ -152,13 +218,50 @@ pub(crate) struct ScheduleArgs {
     #[arg(long, value_name = "N")]
     pub(crate) warmup_steps: Option<usize>,
 
+    /// Where the learning rate of cosine and wsd ends, as a share of the highest
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub(crate) min_learning_rate_ratio: f64,
+
+    /// Part of the steps in which the learning rate of wsd falls
+    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    pub(crate) decay_ratio: f64,
+
     /// Decoupled weight decay of AdamW; norms and biases are spared
     #[arg(long, value_name = "X", default_value_t = 0.01)]
     pub(crate) weight_decay: f64,
 
+    /// Let norms and biases decay too
+    #[arg(long)]
+    pub(crate) decay_norms_and_biases: bool,
+
+    /// AdamW's decay of the mean gradient
+    #[arg(long, value_name = "X", default_value_t = 0.9)]
+    pub(crate) adam_beta1: f64,
+
+    /// AdamW's decay of the mean squared gradient
+    #[arg(long, value_name = "X", default_value_t = 0.999)]
+    pub(crate) adam_beta2: f64,
+
+    /// What AdamW adds to the root of the mean squared gradient
+    #[arg(long, value_name = "X", default_value_t = 1e-8)]
+    pub(crate) adam_epsilon: f64,
+
     /// Gradients with a larger global norm are scaled down to it; 0 turns it off
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     pub(crate) max_grad_norm: f64,
+
+    /// Learning rate of the adapters' B over that of A, and of vectors: LoRA+ (arXiv:2402.12354)
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub(crate) lora_plus_ratio: f64,
+
+    /// Noise on the embedded tokens in training: NEFTune (arXiv:2310.05914), often 5; 0 is none
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub(crate) neftune_alpha: f64,
+
+    /// Share of each target's weight that is spread over the vocabulary; the reported training loss is then the smoothed
+    /// one, the validation loss never is
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub(crate) label_smoothing: f64,
 }
 
 /// Flags of validation and checkpoints.
@@ -199,7 +302,7 @@ pub(crate) enum Method {
     Full,
     /// Not built yet: adapters over a quantised base
     Qlora,
-    /// Not built yet: weight-decomposed adapters
+    /// Low-rank adapters with a trained length of each output (arXiv:2402.09353)
     Dora,
 }
 
@@ -239,13 +342,13 @@ pub(crate) enum Dtype {
 /// Shape of the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Shape {
-    /// Half a cosine to 0
+    /// Half a cosine
     Cosine,
     /// A straight line to 0
     Linear,
     /// Stays
     Constant,
-    /// Stays, then half a cosine to 0 over the last tenth
+    /// Stays, then falls in half a cosine
     Wsd,
 }
 

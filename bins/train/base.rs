@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::args::Args;
 use super::init;
-use super::resolve::{self, Settings};
+use super::lora_settings;
+use super::resolve::Settings;
 
 /// What a run starts from: found and described, not yet loaded.
 pub(crate) struct Base {
@@ -90,7 +91,7 @@ impl Base {
 
     /// Loads the model as the run starts it: from `checkpoint` where it is resumed.
     pub(crate) fn load(&self, args: &Args, settings: &Settings, checkpoint: Option<&Path>) -> Result<Loaded> {
-        let lora = settings.method == "lora";
+        let lora = settings.method != "full";
         let trainable = if lora { Trainable::Nothing } else { Trainable::All };
         let whole = checkpoint.filter(|_| !lora).or(self.folder.as_deref());
         let (mut decoder, generation_config) = match whole {
@@ -104,7 +105,7 @@ impl Base {
             let adapter = checkpoint.or(self.adapter.as_ref().map(|(folder, _)| folder.as_path()));
             match adapter {
                 Some(folder) => pretrained::open_adapter(&mut decoder, folder)?,
-                None => decoder.add_lora(&resolve::lora(args, None)?, settings.seed)?,
+                None => decoder.add_lora(&lora_settings::lora(args, None)?, settings.seed)?,
             }
         }
         Ok(Loaded { decoder, lora, name: self.name.clone(), config_json: self.config_json.clone(), generation_config })

@@ -8,6 +8,7 @@ mod failure;
 mod history;
 mod init;
 mod inputs;
+mod lora_settings;
 mod plan;
 mod report;
 mod resolve;

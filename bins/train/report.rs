@@ -27,6 +27,8 @@ pub(crate) struct Report {
     pub(crate) trained_tokens: u64,
     /// Rows in which no token is trained; they were left out.
     pub(crate) rows_without_targets: usize,
+    /// What the training loss is: `cross_entropy`, or `label_smoothed_cross_entropy`. The validation loss is the former.
+    pub(crate) loss: &'static str,
     /// Loss of the first step.
     pub(crate) loss_first: f64,
     /// Loss of the last step.
@@ -81,6 +83,7 @@ impl Report {
             tokens: progress.tokens,
             trained_tokens: progress.trained_tokens,
             rows_without_targets: 0,
+            loss: "cross_entropy",
             loss_first: first.loss,
             loss_last: last.loss,
             validation: validation(progress),
@@ -102,7 +105,7 @@ impl Report {
                 count(self.trained_tokens),
                 count(self.tokens_per_second as u64)
             ),
-            format!("loss             {:.4} → {:.4}", self.loss_first, self.loss_last),
+            format!("loss             {:.4} → {:.4}{}", self.loss_first, self.loss_last, self.kind_of_loss()),
         ];
         if let Some(validation) = &self.validation {
             lines.push(validation.line());
@@ -117,10 +120,16 @@ impl Report {
         if self.rows_without_targets > 0 {
             lines.push(format!("{} rows have no token to learn and were left out", self.rows_without_targets));
         }
-        let what = if self.method == "lora" { "adapter" } else { "model" };
+        let what = if self.method == "full" { "model" } else { "adapter" };
         lines.push(format!("{what} of step {} in {}", self.result_step, out.display()));
         lines.push(format!("next: {next}"));
         lines.join("\n")
+    }
+}
+
+impl Report {
+    fn kind_of_loss(&self) -> &'static str {
+        if self.loss == "cross_entropy" { "" } else { " (with label smoothing; the validation loss is without)" }
     }
 }
 

@@ -1,17 +1,18 @@
 //! From flags to settings: defaults filled in, what is not built refused, all of it in the form that the manifest keeps.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use cli::Hint;
-use model::{LoraConfig, Targets};
+use model::LoraConfig;
 use serde::Serialize;
 use training::{Duration, EarlyStopping, Options, ScheduleShape, Warmup};
 
-use super::args::{Args, Choice, Device, Dtype, Method};
+use super::args::{Args, Choice, Device, Dtype, Method, Shape};
+use super::lora_settings::{self, lora};
 
 /// Everything that decides the result, apart from the inputs.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Settings {
-    /// `lora` or `full`.
+    /// `lora`, `dora` or `full`.
     pub(crate) method: &'static str,
     /// Rank; absent for full training.
     pub(crate) lora_r: Option<usize>,
@@ -23,6 +24,9 @@ pub(crate) struct Settings {
     pub(crate) target_modules: Option<String>,
     /// Whether the scale is alpha / √r.
     pub(crate) rslora: bool,
+    /// What else there is to say about the adapter, in PEFT's words; absent where all of it is as by default.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub(crate) adapter: serde_json::Map<String, serde_json::Value>,
     /// Passes over the rows; absent with `max_steps`.
     pub(crate) epochs: Option<f64>,
     /// Steps; absent with `epochs`.
@@ -39,8 +43,26 @@ pub(crate) struct Settings {
     pub(crate) warmup_ratio: Option<f64>,
     /// Steps; absent with `warmup_ratio`.
     pub(crate) warmup_steps: Option<usize>,
+    /// Where a falling rate ends.
+    pub(crate) min_learning_rate_ratio: f64,
+    /// Part of the steps in which it falls, with wsd.
+    pub(crate) decay_ratio: f64,
     /// Decoupled decay.
     pub(crate) weight_decay: f64,
+    /// Whether norms and biases decay too.
+    pub(crate) decay_norms_and_biases: bool,
+    /// AdamW's decay of the mean gradient.
+    pub(crate) adam_beta1: f64,
+    /// AdamW's decay of the mean squared gradient.
+    pub(crate) adam_beta2: f64,
+    /// What AdamW adds to the root.
+    pub(crate) adam_epsilon: f64,
+    /// LoRA+.
+    pub(crate) lora_plus_ratio: f64,
+    /// NEFTune.
+    pub(crate) neftune_alpha: f64,
+    /// Label smoothing.
+    pub(crate) label_smoothing: f64,
     /// Clipping; 0 is off.
     pub(crate) max_grad_norm: f64,
     /// Steps between validations; absent for a tenth of the run.
@@ -59,11 +81,15 @@ impl Settings {
     /// Fills in the defaults. `adapter` holds the settings of the adapter to continue.
     pub(crate) fn new(args: &Args, adapter: Option<&LoraConfig>) -> Result<Self> {
         check_machine(args)?;
-        let method = method(args)?;
+        let method = method(args, adapter)?;
         let lora = match method {
-            "lora" => Some(lora(args, adapter)?),
-            _ => None,
+            "full" => {
+                lora_settings::refuse(&args.lora)?;
+                None
+            }
+            _ => Some(lora(args, adapter)?),
         };
+        check_flags_that_go_together(args, method)?;
         let schedule = ScheduleShape::from(args.schedule.schedule);
         let warmup_ratio = match (args.schedule.warmup_steps, args.schedule.warmup_ratio) {
             (Some(_), _) => None,
@@ -75,8 +101,9 @@ impl Settings {
             lora_r: lora.as_ref().map(|lora| lora.r),
             lora_alpha: lora.as_ref().map(|lora| lora.alpha),
             lora_dropout: lora.as_ref().map(|lora| lora.dropout),
-            target_modules: lora.as_ref().map(|lora| targets_text(&lora.target_modules)),
+            target_modules: lora.as_ref().map(|lora| lora.target_modules.to_string()),
             rslora: lora.as_ref().is_some_and(|lora| lora.use_rslora),
+            adapter: lora.as_ref().map(lora_settings::beyond_defaults).unwrap_or_default(),
             epochs: args.schedule.max_steps.is_none().then(|| args.schedule.epochs.unwrap_or(3.0)),
             max_steps: args.schedule.max_steps,
             batch_size: args.schedule.batch_size,
@@ -85,7 +112,16 @@ impl Settings {
             schedule,
             warmup_ratio,
             warmup_steps: args.schedule.warmup_steps,
+            min_learning_rate_ratio: args.schedule.min_learning_rate_ratio,
+            decay_ratio: args.schedule.decay_ratio,
             weight_decay: args.schedule.weight_decay,
+            decay_norms_and_biases: args.schedule.decay_norms_and_biases,
+            adam_beta1: args.schedule.adam_beta1,
+            adam_beta2: args.schedule.adam_beta2,
+            adam_epsilon: args.schedule.adam_epsilon,
+            lora_plus_ratio: args.schedule.lora_plus_ratio,
+            neftune_alpha: args.schedule.neftune_alpha,
+            label_smoothing: args.schedule.label_smoothing,
             max_grad_norm: args.schedule.max_grad_norm,
             evaluate_every: args.watch.evaluate_every,
             early_stopping_patience: args.watch.early_stopping_patience,
@@ -113,7 +149,16 @@ impl Settings {
                 (Some(steps), _) => Warmup::Steps(steps),
                 (None, ratio) => Warmup::Ratio(ratio.unwrap_or(0.0)),
             },
+            minimum_learning_rate_ratio: self.min_learning_rate_ratio,
+            decay_ratio: self.decay_ratio,
             weight_decay: self.weight_decay,
+            decay_norms_and_biases: self.decay_norms_and_biases,
+            beta1: self.adam_beta1,
+            beta2: self.adam_beta2,
+            epsilon: self.adam_epsilon,
+            lora_plus_ratio: self.lora_plus_ratio,
+            neftune_alpha: self.neftune_alpha,
+            label_smoothing: self.label_smoothing,
             max_grad_norm: self.max_grad_norm,
             early_stopping: self.early_stopping_patience.map(|patience| EarlyStopping { patience }),
             seed: self.seed,
@@ -132,25 +177,51 @@ impl Settings {
 }
 
 /// The method, or why it cannot be used.
-fn method(args: &Args) -> Result<&'static str> {
+fn method(args: &Args, adapter: Option<&LoraConfig>) -> Result<&'static str> {
     let from_random = args.init_config.is_some();
-    let not_built =
-        |name: &str| Err(anyhow!("--method {name} is not built yet")).hint("choose --method lora or --method full");
+    let continued = adapter.map(|adapter| if adapter.use_dora { "dora" } else { "lora" });
     match args.method {
-        Some(Method::Qlora) => not_built("qlora"),
-        Some(Method::Dora) => not_built("dora"),
-        Some(Method::Lora) if from_random => {
-            Err(anyhow!("--method lora adapts a trained model, and --init-config starts from random weights"))
+        Some(Method::Qlora) => Err(anyhow!("--method qlora is not built yet")).hint("choose --method lora"),
+        Some(Method::Lora | Method::Dora) if from_random => {
+            Err(anyhow!("adapters adapt a trained model, and --init-config starts from random weights"))
                 .hint("leave out --method, or choose --method full")
         }
+        Some(Method::Lora) if continued == Some("dora") => {
+            Err(anyhow!("--method lora, but the adapter that --adapter goes on training is DoRA's (use_dora)"))
+                .hint("leave out --method")
+        }
+        Some(Method::Dora) if continued == Some("lora") => {
+            Err(anyhow!("--method dora, but the adapter that --adapter goes on training is plain LoRA"))
+                .hint("leave out --method, or leave out --adapter to start a new one")
+        }
+        Some(Method::Dora) => Ok("dora"),
         Some(Method::Full) if args.adapter.is_some() => {
             Err(anyhow!("--adapter goes on training an adapter; --method full trains the weights themselves"))
                 .hint("merge it first: retune-export --model BASE --adapter DIR --out MERGED, then --model MERGED")
         }
         Some(Method::Full) => Ok("full"),
         None if from_random => Ok("full"),
-        Some(Method::Lora) | None => Ok("lora"),
+        Some(Method::Lora) => Ok("lora"),
+        None => Ok(continued.unwrap_or("lora")),
     }
+}
+
+/// Refuses flags that would have no effect beside the others.
+fn check_flags_that_go_together(args: &Args, method: &str) -> Result<()> {
+    let flags = &args.schedule;
+    let falls = matches!(flags.schedule, Shape::Cosine | Shape::Wsd);
+    if flags.min_learning_rate_ratio != 0.0 && !falls {
+        return Err(anyhow!("--min-learning-rate-ratio has no effect with this --schedule"))
+            .hint("choose --schedule cosine or wsd");
+    }
+    if flags.decay_ratio != 0.1 && flags.schedule != Shape::Wsd {
+        return Err(anyhow!("--decay-ratio has no effect with this --schedule")).hint("choose --schedule wsd");
+    }
+    if flags.lora_plus_ratio != 1.0 && method == "full" {
+        return Err(anyhow!("--lora-plus-ratio is about adapters, and every weight is trained here"))
+            .hint("choose --method lora");
+    }
+    Ok(())
 }
 
 /// Refuses a device or a number format that this build does not have.
@@ -166,55 +237,8 @@ fn check_machine(args: &Args) -> Result<()> {
 
 fn default_learning_rate(args: &Args, method: &str) -> f64 {
     match method {
-        "lora" => 2e-4,
+        "lora" | "dora" => 2e-4,
         _ if args.init_config.is_some() => 1e-3,
         _ => 2e-5,
-    }
-}
-
-/// The adapter's settings: those of `adapter` where one is continued, else those of the flags.
-pub(crate) fn lora(args: &Args, adapter: Option<&LoraConfig>) -> Result<LoraConfig> {
-    let flags = &args.lora;
-    if let Some(adapter) = adapter {
-        let given = [
-            ("--lora-r", flags.lora_r.is_some_and(|r| r as usize != adapter.r)),
-            ("--lora-dropout", flags.lora_dropout.is_some_and(|dropout| dropout != adapter.dropout)),
-            ("--lora-alpha", flags.lora_alpha.is_some_and(|alpha| alpha != adapter.alpha)),
-            ("--target-modules", flags.target_modules.is_some()),
-            ("--rslora", flags.rslora && !adapter.use_rslora),
-        ];
-        if let Some((flag, _)) = given.into_iter().find(|(_, differs)| *differs) {
-            return Err(anyhow!("{flag} differs from the settings of the adapter that --adapter goes on training"))
-                .hint(format!("leave out {flag}, or leave out --adapter to start a new one"));
-        }
-        return Ok(adapter.clone());
-    }
-    let dropout = flags.lora_dropout.unwrap_or(0.0);
-    if !(0.0..1.0).contains(&dropout) {
-        bail!("--lora-dropout must be from 0 to below 1, found {dropout}");
-    }
-    Ok(LoraConfig {
-        r: flags.lora_r.unwrap_or(16) as usize,
-        alpha: flags.lora_alpha.unwrap_or(32.0),
-        dropout,
-        target_modules: targets(flags.target_modules.as_deref()),
-        use_rslora: flags.rslora,
-        ..LoraConfig::default()
-    })
-}
-
-fn targets(names: Option<&[String]>) -> Targets {
-    match names {
-        None => Targets::AllLinear,
-        Some([name]) if name == "all-linear" => Targets::AllLinear,
-        Some(names) => Targets::Named(names.to_vec()),
-    }
-}
-
-fn targets_text(targets: &Targets) -> String {
-    match targets {
-        Targets::AllLinear => "all-linear".to_owned(),
-        Targets::Named(names) => names.join(","),
-        Targets::Pattern(pattern) => pattern.clone(),
     }
 }

@@ -138,6 +138,7 @@ impl Run<'_> {
             parameters: self.loaded.counts().0,
             trained_parameters: self.loaded.counts().1,
             rows_without_targets: trainer.rows_without_targets(),
+            loss: if self.settings.label_smoothing > 0.0 { "label_smoothed_cross_entropy" } else { "cross_entropy" },
             tokens_per_second: watch.tokens_per_second(progress.tokens),
             memory: Some(MemoryReport { forecast, peak: artifact::peak_memory_bytes() }),
             ..Report::new(progress, outcome, self.settings.method, result_step)

@@ -17,8 +17,12 @@ pub enum Activation {
     Gelu,
     /// GELU's approximation by a hyperbolic tangent: `gelu_new`, `gelu_pytorch_tanh`.
     GeluTanh,
+    /// GELU's approximation by a sigmoid, `x · sigmoid(1.702 x)`: `quick_gelu`.
+    QuickGelu,
     /// `max(x, 0)`: `relu`.
     Relu,
+    /// `max(x, 0)²`: `relu2`.
+    ReluSquared,
 }
 
 /// Applies the activation to each element of `x` (any shape).
@@ -48,13 +52,16 @@ fn portable(x: &Tensor, activation: Activation) -> Result<Tensor> {
         Activation::Silu => x.silu(),
         Activation::Gelu => x.gelu_erf(),
         Activation::GeluTanh => x.gelu(),
+        Activation::QuickGelu => x * (x * f64::from(QUICK_SCALE))?.neg()?.exp()?.affine(1.0, 1.0)?.recip()?,
         Activation::Relu => x.relu(),
+        Activation::ReluSquared => x.relu()?.sqr(),
     }
 }
 
 /// `√(2/π)`.
 const TANH_SCALE: f32 = 0.797_884_6;
 const TANH_CUBE: f32 = 0.044_715;
+const QUICK_SCALE: f32 = 1.702;
 /// `1 / √(2π)`.
 const NORMAL_SCALE: f32 = 0.398_942_3;
 
@@ -67,7 +74,9 @@ trait Curve {
 struct Silu;
 struct Gelu;
 struct GeluTanh;
+struct QuickGelu;
 struct Relu;
+struct ReluSquared;
 
 impl Curve for Silu {
     #[inline(always)]
@@ -91,6 +100,21 @@ impl Curve for GeluTanh {
         let t = tanh::<FMA>(TANH_SCALE * (x + TANH_CUBE * x * x * x));
         let inner = TANH_SCALE * (1.0 + 3.0 * TANH_CUBE * x * x);
         (0.5 * x * (1.0 + t), 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner)
+    }
+}
+
+impl Curve for QuickGelu {
+    #[inline(always)]
+    fn at<const FMA: bool>(x: f32) -> (f32, f32) {
+        let s = sigmoid::<FMA>(QUICK_SCALE * x);
+        (x * s, s * (1.0 + QUICK_SCALE * x * (1.0 - s)))
+    }
+}
+
+impl Curve for ReluSquared {
+    #[inline(always)]
+    fn at<const FMA: bool>(x: f32) -> (f32, f32) {
+        if x <= 0.0 { (0.0, 0.0) } else { (x * x, 2.0 * x) }
     }
 }
 
@@ -118,8 +142,16 @@ macro_rules! with_curve {
                 type $curve = GeluTanh;
                 $call
             }
+            Activation::QuickGelu => {
+                type $curve = QuickGelu;
+                $call
+            }
             Activation::Relu => {
                 type $curve = Relu;
+                $call
+            }
+            Activation::ReluSquared => {
+                type $curve = ReluSquared;
                 $call
             }
         }
@@ -266,7 +298,14 @@ mod tests {
     use super::*;
     use crate::testing::{Check, random};
 
-    const ALL: [Activation; 4] = [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu];
+    const ALL: [Activation; 6] = [
+        Activation::Silu,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::QuickGelu,
+        Activation::Relu,
+        Activation::ReluSquared,
+    ];
 
     #[test]
     fn agree_with_the_plain_formula() {
@@ -288,7 +327,8 @@ mod tests {
         let x = Tensor::new(&[-1e30f32, -100.0, 100.0, 1e10], &candle_core::Device::Cpu).unwrap();
         for activation in ALL {
             let y = activate(&x, activation).unwrap().to_vec1::<f32>().unwrap();
-            assert_eq!((y[1].abs(), y[2], y[3]), (0.0, 100.0, 1e10), "{activation:?}");
+            let power = if activation == Activation::ReluSquared { 2 } else { 1 };
+            assert_eq!((y[1].abs(), y[2], y[3]), (0.0, 100f32.powi(power), 1e10f32.powi(power)), "{activation:?}");
             assert_eq!(y[0].abs(), 0.0, "{activation:?}");
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     matmul::{Matrix, multiply_add, multiply_into},
     numeric::{exp, tanh},
     parallel::{CHUNK, for_each_chunk},
-    simd::{Kernel, LANES, dispatch, sum_lanes},
+    simd::{Kernel, LANES, dispatch, sum, sum_lanes},
     tensors::{floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, bail};
@@ -19,20 +19,26 @@ pub struct CrossEntropyOptions {
     pub logit_softcap: Option<f32>,
     /// The logits are multiplied by this.
     pub logit_scale: f32,
+    /// Share ε of the target's weight that is spread evenly over the vocabulary (Szegedy et al. 2016, arXiv:1512.00567):
+    /// the loss is `(1 − ε)·NLL + ε·mean over all tokens of −log p`, as in transformers' `LabelSmoother`.
+    pub label_smoothing: f32,
 }
 
 impl Default for CrossEntropyOptions {
     fn default() -> Self {
-        Self { logit_softcap: None, logit_scale: 1.0 }
+        Self { logit_softcap: None, logit_scale: 1.0, label_smoothing: 0.0 }
     }
 }
 
 /// Negative log-likelihoods in nats.
 #[derive(Debug)]
 pub struct CrossEntropy {
-    /// Their sum: a differentiable scalar. The backward pass can run through it once.
+    /// The sum of the loss over all positions with a target, smoothed where that is asked for: a differentiable scalar.
+    /// The backward pass can run through it once.
     pub loss_sum: Tensor,
-    /// One for each position with a target, in order.
+    /// The same sum as a plain number, in full precision.
+    pub objective: f64,
+    /// The negative log-likelihood of each position with a target, in order; never smoothed.
     pub losses: Vec<f32>,
     /// Whether the largest logit (the first of equals) is the target's, for the same positions.
     pub correct: Vec<bool>,
@@ -74,8 +80,16 @@ pub fn cross_entropy(
         gradients: Mutex::new(None),
     };
     let loss_sum = hidden.contiguous()?.apply_op2(&weight.contiguous()?, op)?;
-    let (losses, correct) = outcome.get().cloned().expect("the forward pass has just run");
-    Ok(CrossEntropy { loss_sum, losses, correct })
+    let Outcome { objective, losses, correct } = outcome.get().cloned().expect("the forward pass has just run");
+    Ok(CrossEntropy { loss_sum, objective, losses, correct })
+}
+
+/// What a forward pass found out besides its result.
+#[derive(Clone)]
+struct Outcome {
+    objective: f64,
+    losses: Vec<f32>,
+    correct: Vec<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -93,7 +107,7 @@ fn portable(
     let device = hidden.device();
     if targets.is_empty() {
         let loss_sum = (hidden.narrow(0, 0, 0)?.sum_all()? + weight.narrow(0, 0, 0)?.sum_all()?)?;
-        return Ok(CrossEntropy { loss_sum, losses: vec![], correct: vec![] });
+        return Ok(CrossEntropy { loss_sum, objective: 0.0, losses: vec![], correct: vec![] });
     }
     let rows = Tensor::from_iter(targets.iter().map(|target| target.row as u32), device)?;
     let tokens = Tensor::from_iter(targets.iter().map(|target| target.token as u32), device)?;
@@ -103,10 +117,14 @@ fn portable(
     }
     let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
     let log_sum = shifted.exp()?.sum(D::Minus1)?.log()?;
-    let losses = (log_sum - shifted.gather(&tokens.unsqueeze(1)?, 1)?.squeeze(1)?)?;
+    let losses = (&log_sum - shifted.gather(&tokens.unsqueeze(1)?, 1)?.squeeze(1)?)?;
     let best = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
+    let smoothing = f64::from(options.label_smoothing);
+    let even = (log_sum - shifted.mean(D::Minus1)?)?;
+    let loss_sum = ((&losses * (1.0 - smoothing))? + (even * smoothing)?)?.sum_all()?;
     Ok(CrossEntropy {
-        loss_sum: losses.sum_all()?,
+        objective: loss_sum.to_dtype(DType::F64)?.to_scalar()?,
+        loss_sum,
         losses: losses.to_dtype(DType::F32)?.to_vec1()?,
         correct: best.iter().zip(targets).map(|(&best, target)| best as usize == target.token).collect(),
     })
@@ -127,7 +145,7 @@ struct Op {
     targets: Vec<Target>,
     options: CrossEntropyOptions,
     wanted: Wanted,
-    outcome: Arc<OnceLock<(Vec<f32>, Vec<bool>)>>,
+    outcome: Arc<OnceLock<Outcome>>,
     gradients: Mutex<Option<Gradients>>,
 }
 
@@ -154,7 +172,7 @@ impl CustomOp2 for Op {
         let weight_matrix = Matrix::new(weight, vocabulary, columns);
         let mut grad_hidden = self.wanted.hidden.then(|| vec![0.0; hidden.len()]);
         let mut grad_weight = self.wanted.weight.then(|| vec![0.0; weight.len()]);
-        let (mut losses, mut correct) = (Vec::new(), Vec::new());
+        let (mut objective, mut losses, mut correct) = (0.0, Vec::new(), Vec::new());
 
         let at_a_time = logit_rows(vocabulary).min(self.targets.len());
         let mut logits = vec![0.0; at_a_time * vocabulary];
@@ -167,9 +185,10 @@ impl CustomOp2 for Op {
             }
             let rows_matrix = Matrix::new(rows, count, columns);
             multiply_into(logits, rows_matrix, weight_matrix.transposed(), self.options.logit_scale);
-            for (loss, is_correct) in self.softmax(logits, targets, vocabulary) {
-                losses.push(loss);
-                correct.push(is_correct);
+            for row in self.softmax(logits, targets, vocabulary) {
+                objective += f64::from(row.objective);
+                losses.push(row.loss);
+                correct.push(row.correct);
             }
             let logits = Matrix::new(logits, count, vocabulary);
             if let Some(grad_weight) = &mut grad_weight {
@@ -182,11 +201,10 @@ impl CustomOp2 for Op {
                 }
             }
         }
-        let loss_sum = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() as f32;
-        self.outcome.get_or_init(|| (losses, correct));
+        self.outcome.get_or_init(|| Outcome { objective, losses, correct });
         *self.gradients.lock().expect("no thread panics while it holds the gradients") =
             Some(Gradients { hidden: grad_hidden, weight: grad_weight });
-        Ok(storage(vec![loss_sum], ()))
+        Ok(storage(vec![objective as f32], ()))
     }
 
     fn bwd(
@@ -213,8 +231,8 @@ impl CustomOp2 for Op {
 }
 
 impl Op {
-    /// Turns each row of logits into its gradient where one is wanted; returns each row's loss and whether it is correct.
-    fn softmax(&self, logits: &mut [f32], targets: &[Target], vocabulary: usize) -> Vec<(f32, bool)> {
+    /// Turns each row of logits into its gradient where one is wanted; returns what each row comes to.
+    fn softmax(&self, logits: &mut [f32], targets: &[Target], vocabulary: usize) -> Vec<RowOutcome> {
         let gradient = self.wanted.hidden || self.wanted.weight;
         logits
             .par_chunks_mut(vocabulary)
@@ -222,6 +240,14 @@ impl Op {
             .map(|(row, target)| dispatch(Softmax { row, target: target.token, options: self.options, gradient }))
             .collect()
     }
+}
+
+struct RowOutcome {
+    /// The negative log-likelihood of the target.
+    loss: f32,
+    /// The same, smoothed where that is asked for.
+    objective: f32,
+    correct: bool,
 }
 
 struct Scale<'a> {
@@ -246,10 +272,10 @@ struct Softmax<'a> {
 }
 
 impl Kernel for Softmax<'_> {
-    type Output = (f32, bool);
+    type Output = RowOutcome;
 
     #[inline(always)]
-    fn run<const FMA: bool>(self) -> (f32, bool) {
+    fn run<const FMA: bool>(self) -> RowOutcome {
         let row = self.row;
         if let Some(cap) = self.options.logit_softcap {
             for logit in row.iter_mut() {
@@ -259,33 +285,40 @@ impl Kernel for Softmax<'_> {
         let largest = maximum(row);
         let target = row[self.target];
         let correct = target == largest && row[..self.target].iter().all(|&logit| logit < largest);
+        let smoothing = self.options.label_smoothing;
+        let mean = if smoothing > 0.0 { sum(row.len(), |i, total| total + row[i]) / row.len() as f32 } else { 0.0 };
         // With a cap the slope needs the logits again.
         let total = match self.options.logit_softcap {
             None => exponentials::<FMA, true>(row, largest),
             Some(_) => exponentials::<FMA, false>(row, largest),
         };
-        let loss = f64::from(largest) - f64::from(target) + total.ln();
+        let log_total = f64::from(largest) + total.ln();
+        let loss = log_total - f64::from(target);
+        let even = if smoothing > 0.0 { log_total - f64::from(mean) } else { loss };
+        let objective = loss + f64::from(smoothing) * (even - loss);
+        let (keep, spread) = (1.0 - smoothing, smoothing / row.len() as f32);
         if self.gradient {
             let (inverse, scale) = ((1.0 / total) as f32, self.options.logit_scale);
             match self.options.logit_softcap {
                 None => {
                     let scale_of_all = inverse * scale;
+                    let spread = spread * scale;
                     for power in row.iter_mut() {
-                        *power *= scale_of_all;
+                        *power = *power * scale_of_all - spread;
                     }
                     // 1 − p from the other logits' view: exact to rounding also where p is close to 1.
-                    row[self.target] -= scale;
+                    row[self.target] -= keep * scale;
                 }
                 Some(cap) => {
                     let slope = |z: f32| scale * (1.0 - (z / cap) * (z / cap));
                     for z in row.iter_mut() {
-                        *z = exp::<FMA>(*z - largest) * inverse * slope(*z);
+                        *z = (exp::<FMA>(*z - largest) * inverse - spread) * slope(*z);
                     }
-                    row[self.target] -= slope(target);
+                    row[self.target] -= keep * slope(target);
                 }
             }
         }
-        (loss as f32, correct)
+        RowOutcome { loss: loss as f32, objective: objective as f32, correct }
     }
 }
 
@@ -347,8 +380,10 @@ mod tests {
 
     #[test]
     fn agrees_with_the_plain_formula() {
-        let capped = CrossEntropyOptions { logit_softcap: Some(3.0), logit_scale: 0.7 };
-        for options in [CrossEntropyOptions::default(), capped] {
+        let capped = CrossEntropyOptions { logit_softcap: Some(3.0), logit_scale: 0.7, label_smoothing: 0.0 };
+        let plain = CrossEntropyOptions::default();
+        let smoothed = [plain, capped].map(|options| CrossEntropyOptions { label_smoothing: 0.2, ..options });
+        for options in [plain, capped].into_iter().chain(smoothed) {
             for (n, columns, vocabulary) in [(1, 4, 5), (40, 16, 33), (150, 32, 9000), (2100, 8, 70)] {
                 let targets = targets(n, vocabulary);
                 let rows: Vec<Target> = (0..n)
@@ -364,6 +399,7 @@ mod tests {
                 assert_eq!(found.correct, plain.correct);
                 let as_tensor = |losses: &[f32]| Tensor::new(losses, &Device::Cpu).unwrap();
                 close(&as_tensor(&found.losses), &as_tensor(&plain.losses), 1e-5);
+                assert!((found.objective - plain.objective).abs() < 1e-5 * plain.objective.abs().max(1.0));
             }
         }
     }

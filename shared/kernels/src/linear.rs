@@ -94,7 +94,7 @@ impl Kernel for AddBias<'_> {
 }
 
 /// The sum of the rows of `grad`, by fixed chunks of rows.
-fn sum_of_rows(grad: &[f32], columns: usize) -> Vec<f32> {
+pub(crate) fn sum_of_rows(grad: &[f32], columns: usize) -> Vec<f32> {
     let chunk = rows_per_chunk(columns) * columns;
     sum_of_parts(grad.len().div_ceil(chunk.max(1)), columns, |index, total| {
         let rows = &grad[index * chunk..(index * chunk + chunk).min(grad.len())];

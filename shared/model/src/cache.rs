@@ -6,6 +6,8 @@ use crate::ModelError;
 #[derive(Debug, Clone)]
 pub struct KvCache {
     lengths: Vec<usize>,
+    /// The tokens seen, by sequence: some are read again when a sequence outgrows its context.
+    tokens: Vec<Vec<u32>>,
     layers: Vec<Vec<Rows>>,
 }
 
@@ -18,7 +20,8 @@ pub(crate) struct Rows {
 
 impl KvCache {
     pub(crate) fn new(layers: usize, sequences: usize) -> Self {
-        Self { lengths: vec![0; sequences], layers: vec![vec![Rows::default(); sequences]; layers] }
+        let layers = vec![vec![Rows::default(); sequences]; layers];
+        Self { lengths: vec![0; sequences], tokens: vec![Vec::new(); sequences], layers }
     }
 
     /// Number of sequences, S.
@@ -40,6 +43,7 @@ impl KvCache {
             return Err(ModelError::Batch(format!("the cache holds {} sequences, not {wrong}", self.lengths.len())));
         }
         self.lengths = sequences.iter().map(|index| self.lengths[*index]).collect();
+        self.tokens = sequences.iter().map(|index| self.tokens[*index].clone()).collect();
         for layer in &mut self.layers {
             let mut old: Vec<Option<Rows>> = std::mem::take(layer).into_iter().map(Some).collect();
             // The last use of a sequence takes its memory; earlier ones copy it.
@@ -66,6 +70,7 @@ impl KvCache {
             return Err(ModelError::Batch(format!("a cache of {found} layers cannot join one of {own}")));
         }
         self.lengths.extend(other.lengths);
+        self.tokens.extend(other.tokens);
         for (layer, more) in self.layers.iter_mut().zip(other.layers) {
             layer.extend(more);
         }
@@ -76,8 +81,22 @@ impl KvCache {
         &mut self.layers[layer]
     }
 
-    pub(crate) fn advance(&mut self, sequence: usize, tokens: usize) {
-        self.lengths[sequence] += tokens;
+    pub(crate) fn tokens(&self, sequence: usize) -> &[u32] {
+        &self.tokens[sequence]
+    }
+
+    pub(crate) fn advance(&mut self, sequence: usize, tokens: &[u32]) {
+        self.lengths[sequence] += tokens.len();
+        self.tokens[sequence].extend_from_slice(tokens);
+    }
+
+    /// Forgets a sequence, which is about to be read again.
+    pub(crate) fn clear(&mut self, sequence: usize) {
+        self.lengths[sequence] = 0;
+        self.tokens[sequence].clear();
+        for layer in &mut self.layers {
+            layer[sequence] = Rows::default();
+        }
     }
 }
 
@@ -88,7 +107,7 @@ mod tests {
     fn cache() -> KvCache {
         let mut cache = KvCache::new(1, 3);
         for sequence in 0..3 {
-            cache.advance(sequence, sequence + 1);
+            cache.advance(sequence, &vec![0; sequence + 1]);
             cache.layer_mut(0)[sequence].keys = vec![sequence as f32; sequence + 1];
         }
         cache

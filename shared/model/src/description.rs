@@ -37,6 +37,9 @@ pub struct EmbeddingDescription {
     pub name: String,
     /// What the embedded tokens are multiplied by.
     pub scale: f32,
+    /// What noise on the embedded tokens is multiplied by: the scale where transformers applies it after the embedding's
+    /// module, else 1.
+    pub noise_scale: f32,
     /// Name of the learned position table `[context, C]`.
     pub positions: Option<String>,
     /// Standard deviation of random initial values.
@@ -76,6 +79,41 @@ pub enum RopeScaling {
         high: f64,
         /// Context of the pre-training.
         original_context: f64,
+    },
+    /// Nothing up to `context`; for a longer sequence another base, by its length (NTK-aware, dynamic).
+    Dynamic {
+        /// How fast the base grows.
+        factor: f64,
+        /// Up to this length nothing changes.
+        context: f64,
+    },
+    /// Low frequencies divided, high ones kept, between two numbers of rotations a ramp (YaRN: Peng et al. 2023,
+    /// arXiv:2309.00071).
+    Yarn {
+        /// Divisor of the low frequencies.
+        factor: f64,
+        /// Context of the pre-training.
+        original_context: f64,
+        /// Dimensions that turn more often than this in the original context are kept.
+        beta_fast: f64,
+        /// Dimensions that turn less often than this are divided.
+        beta_slow: f64,
+        /// Whether the ends of the ramp are whole dimensions.
+        truncate: bool,
+        /// What cosines and sines are multiplied by.
+        attention_factor: f64,
+    },
+    /// Each frequency divided by a factor of its own; other factors for sequences beyond the original context (LongRoPE:
+    /// Ding et al. 2024, arXiv:2402.13753).
+    Long {
+        /// Divisors within the original context, R/2.
+        short: Vec<f64>,
+        /// Divisors beyond it, R/2.
+        long: Vec<f64>,
+        /// Context of the pre-training.
+        original_context: f64,
+        /// What cosines and sines are multiplied by.
+        attention_factor: f64,
     },
 }
 

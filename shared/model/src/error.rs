@@ -94,6 +94,36 @@ pub enum ModelError {
         /// Names that exist, each once (without the layer's number).
         linears: Vec<String>,
     },
+    /// The settings of an adapter leave no linear layer.
+    #[error(
+        "target modules `{found}`, without the excluded ones and in the chosen layers, leave no linear layer to adapt"
+    )]
+    NothingTargeted {
+        /// The targets.
+        found: String,
+    },
+    /// A module to save that the model does not have.
+    #[error("module to save `{found}` is no module of this model; its modules are {}", listed(modules))]
+    UnknownModule {
+        /// Name given by the user.
+        found: String,
+        /// Names that exist, each once (without the layer's number).
+        modules: Vec<String>,
+    },
+    /// Two stored tensors that are one in the model.
+    #[error("adapter: `{name}` differs from the embedding it is tied to (`ensure_weight_tying`)")]
+    TiedDiffer {
+        /// Name of the second tensor.
+        name: String,
+    },
+    /// The adapter has a bias, its layer has none.
+    #[error(
+        "the adapter of `{name}` has a bias (`lora_bias`) and the layer has none: such an adapter cannot be merged"
+    )]
+    NoBiasToMerge {
+        /// Name of the layer.
+        name: String,
+    },
     /// A low-rank adapter setting that cannot be honoured.
     #[error("adapter: `{key}` = {found} is not supported; {supported}")]
     UnsupportedAdapter {

@@ -127,6 +127,16 @@ pub fn model_files(
     ])
 }
 
+/// The configuration of `decoder` with its adapter folded in: where the adapter gave a tied output a tensor of its own,
+/// they are no longer tied.
+pub fn merged_config(decoder: &Decoder, config_json: &Value) -> Value {
+    let mut json = config_json.clone();
+    if let Some(object) = json.as_object_mut().filter(|_| decoder.is_untied()) {
+        object.insert("tie_word_embeddings".to_owned(), Value::Bool(false));
+    }
+    json
+}
+
 /// Copies of the tokenizer's files and chat template that `folder` has.
 pub fn tokenizer_files(folder: &Path) -> Vec<ModelFile> {
     TOKENIZER_FILES

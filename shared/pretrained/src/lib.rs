@@ -14,7 +14,7 @@ mod tensors;
 pub use adapter::{adapter_files, base_model_name, open_adapter};
 pub use error::PretrainedError;
 pub use files::{ModelFile, stage, write_to};
-pub use folder::{Pretrained, SaveType, model_files, open_config, open_model, tokenizer_files};
+pub use folder::{Pretrained, SaveType, merged_config, model_files, open_config, open_model, tokenizer_files};
 pub use records::{adapter_records, model_folder, model_records, tokenizer_records};
 
 /// `Result` with this crate's error.

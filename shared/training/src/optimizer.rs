@@ -34,6 +34,8 @@ pub(crate) struct AdamW {
     beta2: f64,
     epsilon: f64,
     weight_decay: f64,
+    decay_all: bool,
+    lora_plus_ratio: f64,
     moments: Vec<Moments>,
 }
 
@@ -51,6 +53,8 @@ impl AdamW {
             beta2: options.beta2,
             epsilon: options.epsilon,
             weight_decay: options.weight_decay,
+            decay_all: options.decay_norms_and_biases,
+            lora_plus_ratio: options.lora_plus_ratio,
             moments: parameters.iter().map(zeros).collect(),
         }
     }
@@ -100,13 +104,15 @@ impl AdamW {
         gradient_scale: f64,
     ) -> Result<(), TrainingError> {
         for ((parameter, gradient), moments) in parameters.iter().zip(gradients).zip(&mut self.moments) {
+            // As PEFT's `create_loraplus_optimizer` groups them: second factors and vectors are fast.
+            let fast = parameter.name.contains("lora_B") || parameter.var.rank() == 1;
             let step = AdamWStep {
                 step: step as u64,
-                learning_rate,
+                learning_rate: if fast { learning_rate * self.lora_plus_ratio } else { learning_rate },
                 beta1: self.beta1,
                 beta2: self.beta2,
                 epsilon: self.epsilon,
-                weight_decay: if parameter.decay { self.weight_decay } else { 0.0 },
+                weight_decay: if parameter.decay || self.decay_all { self.weight_decay } else { 0.0 },
                 gradient_scale,
             };
             kernels::adamw_update(&parameter.var, gradient, &mut moments.first, &mut moments.second, &step)?;

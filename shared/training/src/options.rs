@@ -46,8 +46,21 @@ pub struct Options {
     pub schedule: ScheduleShape,
     /// Rise of the learning rate at the start.
     pub warmup: Warmup,
-    /// Decoupled weight decay (Loshchilov & Hutter 2019); norms and biases are spared.
+    /// Where a falling learning rate ends, as a share of the highest one; for the shapes cosine and WSD.
+    pub minimum_learning_rate_ratio: f64,
+    /// Share of the steps in which WSD's learning rate falls.
+    pub decay_ratio: f64,
+    /// Decoupled weight decay (Loshchilov & Hutter 2019).
     pub weight_decay: f64,
+    /// Whether norms and biases decay too.
+    pub decay_norms_and_biases: bool,
+    /// Learning rate of the adapters' second factor (and of vectors) over that of the first: LoRA+ (Hayou et al. 2024,
+    /// arXiv:2402.12354); 1 is plain LoRA.
+    pub lora_plus_ratio: f64,
+    /// NEFTune's noise on the embedded tokens; 0 is none.
+    pub neftune_alpha: f64,
+    /// Share of each target's weight that is spread over the vocabulary; 0 is none.
+    pub label_smoothing: f64,
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
@@ -75,7 +88,13 @@ impl Default for Options {
             learning_rate: 2e-4,
             schedule: ScheduleShape::Cosine,
             warmup: Warmup::Ratio(0.0),
+            minimum_learning_rate_ratio: 0.0,
+            decay_ratio: 0.1,
             weight_decay: 0.01,
+            decay_norms_and_biases: false,
+            lora_plus_ratio: 1.0,
+            neftune_alpha: 0.0,
+            label_smoothing: 0.0,
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
@@ -111,7 +130,14 @@ impl Options {
             Warmup::Ratio(ratio) => (ratio * total_steps as f64).ceil() as usize,
             Warmup::Steps(steps) => steps,
         };
-        Schedule { shape: self.schedule, peak: self.learning_rate, warmup_steps, total_steps }
+        Schedule {
+            shape: self.schedule,
+            peak: self.learning_rate,
+            minimum_ratio: self.minimum_learning_rate_ratio,
+            warmup_steps,
+            decay_steps: ((self.decay_ratio * total_steps as f64).ceil() as usize).max(1),
+            total_steps,
+        }
     }
 
     /// Checks each value against its range.
@@ -137,6 +163,12 @@ impl Options {
         not_negative("weight_decay", self.weight_decay)?;
         not_negative("max_grad_norm", self.max_grad_norm)?;
         positive("epsilon", self.epsilon)?;
+        positive("lora_plus_ratio", self.lora_plus_ratio)?;
+        not_negative("neftune_alpha", self.neftune_alpha)?;
+        let share = |name, value: f64| range(name, value, (0.0..=1.0).contains(&value), "between 0 and 1");
+        share("minimum_learning_rate_ratio", self.minimum_learning_rate_ratio)?;
+        share("decay_ratio", self.decay_ratio)?;
+        range("label_smoothing", self.label_smoothing, (0.0..1.0).contains(&self.label_smoothing), "from 0 to below 1")?;
         for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             range(name, beta, (0.0..1.0).contains(&beta), "from 0 to below 1")?;
         }

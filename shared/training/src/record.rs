@@ -13,7 +13,7 @@ pub struct StepRecord {
     pub tokens: u64,
     /// Tokens learnt from so far, this step included.
     pub trained_tokens: u64,
-    /// Mean loss of the step's trained tokens, in nats, before the update.
+    /// Mean loss of the step's trained tokens, in nats, before the update; with label smoothing the smoothed one.
     pub loss: f64,
     /// Mean loss of the validation rows after the update, where this step was validated.
     pub validation_loss: Option<f64>,

@@ -1,8 +1,8 @@
 //! Learning rate of each step.
 //!
 //! The formulas are those of transformers' `get_constant_schedule_with_warmup`, `get_linear_schedule_with_warmup`,
-//! `get_cosine_schedule_with_warmup` and `get_wsd_schedule` (module `transformers.optimization`), so that curves
-//! compare: step k counts from 0, and with a warm-up the first step's rate is 0.
+//! `get_cosine_with_min_lr_schedule_with_warmup` and `get_wsd_schedule` (module `transformers.optimization`), so that
+//! curves compare: step k counts from 0, and with a warm-up the first step's rate is 0 (WSD's its minimum).
 
 use std::f64::consts::PI;
 
@@ -16,9 +16,9 @@ pub enum ScheduleShape {
     Constant,
     /// Falls in a straight line to 0.
     Linear,
-    /// Falls along half a cosine to 0.
+    /// Falls along half a cosine to its minimum.
     Cosine,
-    /// Warm-up, stable, decay: stays, and falls along half a cosine to 0 over the last tenth of the run.
+    /// Warm-up, stable, decay: stays, and falls along half a cosine to its minimum over the last steps.
     Wsd,
 }
 
@@ -29,8 +29,12 @@ pub struct Schedule {
     pub shape: ScheduleShape,
     /// Highest learning rate.
     pub peak: f64,
-    /// Steps of linear warm-up from 0.
+    /// Where the rate ends, as a share of the highest; for cosine and WSD.
+    pub minimum_ratio: f64,
+    /// Steps of linear warm-up.
     pub warmup_steps: usize,
+    /// Steps at the end in which WSD falls.
+    pub decay_steps: usize,
     /// Steps of the whole run, warm-up included.
     pub total_steps: usize,
 }
@@ -44,25 +48,31 @@ impl Schedule {
     fn factor(&self, k: usize) -> f64 {
         let warmup = self.warmup_steps;
         if k < warmup {
-            return k as f64 / warmup.max(1) as f64;
+            let rise = k as f64 / warmup.max(1) as f64;
+            return if self.shape == ScheduleShape::Wsd { self.above_minimum(rise) } else { rise };
         }
         let after = self.total_steps.saturating_sub(warmup).max(1) as f64;
         let progress = (k - warmup) as f64 / after;
         match self.shape {
             ScheduleShape::Constant => 1.0,
             ScheduleShape::Linear => (self.total_steps.saturating_sub(k) as f64 / after).max(0.0),
-            ScheduleShape::Cosine => half_cosine(progress),
+            ScheduleShape::Cosine => self.above_minimum(half_cosine(progress)),
             ScheduleShape::Wsd => self.stable_then_decay(k),
         }
     }
 
     fn stable_then_decay(&self, k: usize) -> f64 {
-        let decay_steps = self.total_steps.div_ceil(10).max(1);
-        let decay_from = self.total_steps.saturating_sub(decay_steps).max(self.warmup_steps);
+        let decay_from = self.total_steps.saturating_sub(self.decay_steps).max(self.warmup_steps);
         if k < decay_from {
             return 1.0;
         }
-        half_cosine((k - decay_from) as f64 / decay_steps as f64)
+        let steps = self.total_steps.saturating_sub(decay_from).max(1);
+        self.above_minimum(half_cosine((k - decay_from) as f64 / steps as f64))
+    }
+
+    /// From 0…1 to minimum…1.
+    fn above_minimum(&self, factor: f64) -> f64 {
+        factor * (1.0 - self.minimum_ratio) + self.minimum_ratio
     }
 }
 
@@ -75,8 +85,13 @@ fn half_cosine(progress: f64) -> f64 {
 mod tests {
     use super::*;
 
+    fn schedule(shape: ScheduleShape, warmup_steps: usize, total_steps: usize) -> Schedule {
+        let decay_steps = total_steps.div_ceil(10);
+        Schedule { shape, peak: 1.0, minimum_ratio: 0.0, warmup_steps, decay_steps, total_steps }
+    }
+
     fn rates(shape: ScheduleShape) -> Vec<f64> {
-        let schedule = Schedule { shape, peak: 1.0, warmup_steps: 2, total_steps: 6 };
+        let schedule = schedule(shape, 2, 6);
         (0..6).map(|k| schedule.learning_rate(k)).collect()
     }
 
@@ -94,15 +109,30 @@ mod tests {
     }
 
     #[test]
-    fn wsd_decays_over_the_last_tenth() {
-        let schedule = Schedule { shape: ScheduleShape::Wsd, peak: 2.0, warmup_steps: 0, total_steps: 40 };
+    fn wsd_decays_over_its_last_steps() {
+        let schedule = Schedule { peak: 2.0, ..schedule(ScheduleShape::Wsd, 0, 40) };
         assert_eq!(schedule.learning_rate(35), 2.0);
         assert!((schedule.learning_rate(38) - 1.0).abs() < 1e-12);
+        let half = Schedule { decay_steps: 20, ..schedule };
+        assert_eq!(half.learning_rate(20), 2.0);
+        assert!((half.learning_rate(30) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_minimum_is_where_the_rate_ends() {
+        for shape in [ScheduleShape::Cosine, ScheduleShape::Wsd] {
+            let schedule = Schedule { minimum_ratio: 0.25, ..schedule(shape, 0, 10) };
+            assert_eq!(schedule.learning_rate(0), 1.0);
+            assert!((schedule.learning_rate(10) - 0.25).abs() < 1e-12);
+        }
+        let rising = Schedule { minimum_ratio: 0.5, ..schedule(ScheduleShape::Wsd, 4, 10) };
+        assert_eq!(rising.learning_rate(2), 0.75);
+        assert_eq!(Schedule { shape: ScheduleShape::Cosine, ..rising }.learning_rate(2), 0.5);
     }
 
     #[test]
     fn a_run_of_warm_up_only_does_not_divide_by_zero() {
-        let schedule = Schedule { shape: ScheduleShape::Linear, peak: 1.0, warmup_steps: 3, total_steps: 3 };
+        let schedule = schedule(ScheduleShape::Linear, 3, 3);
         assert!((0..5).all(|k| schedule.learning_rate(k).is_finite()));
     }
 }

@@ -1,7 +1,7 @@
 //! The loop: a step's rows, their gradients, one update, and on to the next.
 
 use candle_core::{Tensor, backprop::GradStore};
-use model::{Decoder, Mode, Parameter, Workload};
+use model::{Decoder, Mode, Parameter, Regularisation, Workload};
 
 use crate::batch::MicroBatch;
 use crate::clip::GradientNorm;
@@ -26,7 +26,7 @@ pub enum Outcome {
 
 /// Trains a model's trainable tensors in place.
 pub struct Trainer<'a> {
-    decoder: &'a Decoder,
+    decoder: Decoder,
     parameters: Vec<Parameter>,
     rows: &'a [Row],
     /// Indices of the rows that have something to learn, in file order.
@@ -60,7 +60,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// An option out of range, nothing to learn, or nothing trainable.
     pub fn new(
-        decoder: &'a Decoder,
+        decoder: &Decoder,
         rows: &'a [Row],
         validation: &'a [Row],
         options: &Options,
@@ -82,8 +82,10 @@ impl<'a> Trainer<'a> {
             return Err(TrainingError::EarlyStoppingWithoutValidation);
         }
         let total_steps = options.total_steps(learnable.len());
+        let regularisation =
+            Regularisation { neftune_alpha: options.neftune_alpha, label_smoothing: options.label_smoothing };
         Ok(Self {
-            decoder,
+            decoder: decoder.regularised(regularisation),
             rows,
             validation,
             schedule: options.learning_rate_schedule(total_steps),
@@ -219,16 +221,16 @@ impl<'a> Trainer<'a> {
         let mut examples = Vec::new();
         for (part, micro) in micro_batches.iter().enumerate() {
             let mode = Mode::Train { dropout_seed: counter_hash(&[self.options.seed, k as u64, part as u64]) };
-            let losses = self.backward(micro, mode, trained_tokens, k + 1, &mut gradients)?;
-            loss_sum += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+            let (objective, losses) = self.backward(micro, mode, trained_tokens, k + 1, &mut gradients)?;
+            loss_sum += objective;
             examples.extend(micro.segment_losses(&losses));
         }
         let loss = loss_sum / trained_tokens as f64;
         Ok(StepGradients { gradients, loss, tokens: tokens as u64, trained_tokens: trained_tokens as u64, examples })
     }
 
-    /// Adds the gradients of one micro-batch's share of the mean loss over `trained_tokens`; returns the loss of each of its
-    /// trained tokens.
+    /// Adds the gradients of one micro-batch's share of the mean loss over `trained_tokens`; returns what is minimised,
+    /// summed over its trained tokens, and the loss of each of them.
     fn backward(
         &self,
         micro: &MicroBatch,
@@ -236,12 +238,12 @@ impl<'a> Trainer<'a> {
         trained_tokens: usize,
         step: usize,
         gradients: &mut Gradients,
-    ) -> Result<Vec<f32>, TrainingError> {
+    ) -> Result<(f64, Vec<f32>), TrainingError> {
         let head = |hidden: &Tensor| {
-            let found = self.decoder.loss_of(hidden, &micro.targets)?;
+            let found = self.decoder.loss_of(hidden, &micro.targets, mode)?;
             let rows = micro.rows_with_non_finite(&found.losses);
             if rows.is_empty() {
-                Ok(((found.loss_sum / trained_tokens as f64)?, found.losses))
+                Ok(((found.loss_sum / trained_tokens as f64)?, (found.objective, found.losses)))
             } else {
                 Err(TrainingError::NonFiniteLoss { step, rows })
             }
@@ -335,7 +337,7 @@ impl<'a> Trainer<'a> {
 
     fn validation_loss(&self, observer: &mut dyn Observer) -> Result<f64, TrainingError> {
         observer.validating(self.validation.len());
-        let found = evaluate(self.decoder, self.validation, self.progress.step)?;
+        let found = evaluate(&self.decoder, self.validation, self.progress.step)?;
         observer.validated(self.progress.step, &found.examples);
         Ok(found.mean())
     }
@@ -353,6 +355,6 @@ impl<'a> Trainer<'a> {
     }
 
     fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot { progress: &self.progress, decoder: self.decoder, moments: self.optimizer.moments() }
+        Snapshot { progress: &self.progress, decoder: &self.decoder, moments: self.optimizer.moments() }
     }
 }

@@ -13,6 +13,7 @@ pub(super) const DEFAULTS: Defaults = Defaults {
     activation_key: "hidden_activation",
     activation: "gelu_pytorch_tanh",
     head_dim: Some(256),
+    key_value_heads: Some(4),
 };
 
 pub(super) fn describe(fields: &Fields<'_>) -> Result<Description, ModelError> {

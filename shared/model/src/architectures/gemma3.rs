@@ -1,5 +1,6 @@
 //! Gemma 3, the text model: Gemma 2 with norms on each head's queries and keys instead of caps, five windowed layers to
-//! each full one, and another rotary base in the windowed ones. Gemma Team 2025, arXiv:2503.19786.
+//! each full one, and another rotary base in the windowed ones. A key `attn_logit_softcapping` has no effect, as in
+//! transformers. Gemma Team 2025, arXiv:2503.19786.
 
 use serde_json::{Map, Value};
 
@@ -19,13 +20,11 @@ pub(super) fn describe(fields: &Fields<'_>) -> Result<Description, ModelError> {
     let every = fields.whole_or("sliding_window_pattern", 6)?.max(1);
     let window = fields.window("sliding_window", Some(4096))?;
     let windows = layer_windows(fields, dimensions.layers, window, |index| (index + 1) % every != 0)?;
-    let softcap = fields.cap("attn_logit_softcapping", None)?;
     let layers = (0..dimensions.layers)
         .map(|index| {
             let mut layer = sandwiched(fields, &dimensions, index)?;
             layer.attention.window = windows[index];
             layer.attention.rotary = Some(if windows[index].is_some() { WINDOWED } else { FULL });
-            layer.attention.softcap = softcap;
             layer.attention.query_key_norm = Some(dimensions.head_norms(index, NormKind::RmsPlusOne));
             Ok(layer)
         })

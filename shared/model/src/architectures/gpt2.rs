@@ -2,7 +2,6 @@
 //! weights stored `[input, output]`. Radford et al. 2019.
 
 use kernels::WeightLayout;
-use serde_json::Value;
 
 use crate::ModelError;
 use crate::config::Fields;
@@ -16,7 +15,6 @@ pub(super) fn describe(fields: &Fields<'_>) -> Result<Description, ModelError> {
     let context = fields.count(&["n_positions", "max_position_embeddings", "n_ctx"])?;
     let layers = fields.count(&["n_layer", "num_hidden_layers"])?;
     let deviation = fields.number_or("initializer_range", 0.02)?;
-    fields.refuse_unless("tie_word_embeddings", &Value::Bool(true), "GPT-2 shares its embedding with its output")?;
     let layers = (0..layers).map(|index| layer(fields, hidden, layers, index)).collect::<Result<_, _>>()?;
     Ok(Description {
         vocabulary: fields.count(&["vocab_size"])?,
@@ -26,13 +24,20 @@ pub(super) fn describe(fields: &Fields<'_>) -> Result<Description, ModelError> {
         embedding: EmbeddingDescription {
             name: "transformer.wte.weight".to_owned(),
             scale: 1.0,
+            noise_scale: 1.0,
             positions: Some("transformer.wpe.weight".to_owned()),
             deviation,
         },
         rotary: Vec::new(),
         layers,
         final_norm: norm(fields, "transformer.ln_f".to_owned(), hidden)?,
-        output: OutputDescription { name: "lm_head".to_owned(), tied: true, scale: 1.0, softcap: None, deviation },
+        output: OutputDescription {
+            name: "lm_head".to_owned(),
+            tied: fields.flag_or("tie_word_embeddings", true)?,
+            scale: 1.0,
+            softcap: None,
+            deviation,
+        },
         // The causal mask, kept as a buffer by old checkpoints.
         unread: &[".attn.bias", ".attn.masked_bias"],
     })

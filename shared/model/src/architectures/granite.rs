@@ -25,6 +25,7 @@ pub(super) fn describe(fields: &Fields<'_>) -> Result<Description, ModelError> {
         .collect();
     let mut decoder = dimensions.decoder(layers, vec![rotary], fields.flag_or("tie_word_embeddings", false)?);
     decoder.embedding.scale = fields.number_or("embedding_multiplier", 1.0)? as f32;
+    decoder.embedding.noise_scale = decoder.embedding.scale;
     decoder.output.scale = (1.0 / fields.number_or("logits_scaling", 1.0)?) as f32;
     Ok(decoder)
 }

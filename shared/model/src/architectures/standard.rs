@@ -35,11 +35,20 @@ pub(crate) struct Defaults {
     pub(crate) activation: &'static str,
     /// Width of a head; the stream's width divided by the number of heads where there is none.
     pub(crate) head_dim: Option<usize>,
+    /// Number of key and value heads where the key is absent, and not `null`; as many as there are heads where none.
+    pub(crate) key_value_heads: Option<usize>,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { context: 2048, epsilon: 1e-6, activation_key: "hidden_act", activation: "silu", head_dim: None }
+        Self {
+            context: 2048,
+            epsilon: 1e-6,
+            activation_key: "hidden_act",
+            activation: "silu",
+            head_dim: None,
+            key_value_heads: None,
+        }
     }
 }
 
@@ -47,7 +56,10 @@ impl Dimensions {
     pub(crate) fn read(fields: &Fields<'_>, defaults: &Defaults) -> Result<Self, ModelError> {
         let hidden = fields.count(&["hidden_size"])?;
         let heads = fields.count(&["num_attention_heads"])?;
-        let key_value_heads = fields.count_or("num_key_value_heads", heads)?;
+        let key_value_heads = match defaults.key_value_heads {
+            Some(default) if !fields.has("num_key_value_heads") => default,
+            _ => fields.count_or("num_key_value_heads", heads)?,
+        };
         let head_dim = fields.count_or("head_dim", defaults.head_dim.unwrap_or(hidden / heads))?;
         if fields.get("head_dim").is_none() && defaults.head_dim.is_none() && hidden % heads != 0 {
             return Err(misfit("num_attention_heads", heads, format!("a divisor of hidden_size {hidden}")));
@@ -153,6 +165,7 @@ impl Dimensions {
             embedding: EmbeddingDescription {
                 name: "model.embed_tokens.weight".to_owned(),
                 scale: 1.0,
+                noise_scale: 1.0,
                 positions: None,
                 deviation: self.deviation,
             },

@@ -53,6 +53,11 @@ impl<'a> Fields<'a> {
         self.object.get(key).filter(|value| !value.is_null())
     }
 
+    /// Whether a key is there, be it `null`.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.object.contains_key(key)
+    }
+
     /// Refuses what no architecture here does.
     pub(crate) fn refuse_common(&self) -> Result<(), ModelError> {
         for (key, supported) in REFUSED_EVERYWHERE {
@@ -153,12 +158,16 @@ impl<'a> Fields<'a> {
             "silu" | "swish" => Ok(Activation::Silu),
             "gelu" | "gelu_python" => Ok(Activation::Gelu),
             // Three names of one formula, 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate" => {
+                Ok(Activation::GeluTanh)
+            }
             "relu" => Ok(Activation::Relu),
+            "relu2" => Ok(Activation::ReluSquared),
+            "quick_gelu" => Ok(Activation::QuickGelu),
             _ => Err(self.unsupported(
                 key,
                 &Value::String(name.to_owned()),
-                "supported are silu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu",
+                "supported are silu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, quick_gelu, relu, relu2",
             )),
         }
     }

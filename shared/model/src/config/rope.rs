@@ -58,37 +58,113 @@ pub(crate) fn rotary_from(
             expected: "a positive rope_theta and an even number of rotated dimensions".to_owned(),
         });
     }
-    let scaling = scaling(fields, settings, &optional, context)?;
+    let scaling = Settings { fields, object: settings, context, dimensions }.scaling()?;
     Ok(RotaryDescription { theta, dimensions, scaling, style: RotaryStyle::Half })
 }
 
-fn scaling(
-    fields: &Fields<'_>,
-    settings: Option<&Map<String, Value>>,
-    optional: &dyn Fn(&str) -> Result<Option<f64>, ModelError>,
+/// Settings of one object, with the fallbacks that transformers has for them.
+struct Settings<'a> {
+    fields: &'a Fields<'a>,
+    object: Option<&'a Map<String, Value>>,
     context: usize,
-) -> Result<RopeScaling, ModelError> {
-    let named = settings.and_then(|object| object.get("rope_type").or_else(|| object.get("type")));
-    let required = |key: &'static str| {
-        optional(key)?.ok_or_else(|| ModelError::MissingKey {
-            model_type: fields.model_type().to_owned(),
-            key: format!("rope_parameters.{key}"),
-            expected: "a number",
+    dimensions: usize,
+}
+
+impl Settings<'_> {
+    fn value(&self, key: &str) -> Option<&Value> {
+        self.object.and_then(|object| object.get(key)).filter(|value| !value.is_null())
+    }
+
+    fn number(&self, key: &str) -> Result<Option<f64>, ModelError> {
+        self.value(key).map(|value| number(&format!("rope_parameters.{key}"), value)).transpose()
+    }
+
+    fn required(&self, key: &'static str) -> Result<f64, ModelError> {
+        self.number(key)?.ok_or_else(|| self.missing(key, "a number"))
+    }
+
+    fn missing(&self, key: &str, expected: &'static str) -> ModelError {
+        let model_type = self.fields.model_type().to_owned();
+        ModelError::MissingKey { model_type, key: format!("rope_parameters.{key}"), expected }
+    }
+
+    /// The context of the pre-training: a key beside the object comes first, then one in it, then the model's context.
+    fn original_context(&self) -> Result<f64, ModelError> {
+        const KEY: &str = "original_max_position_embeddings";
+        let beside = self.fields.get(KEY).map(|value| number(KEY, value)).transpose()?;
+        let found = match beside {
+            Some(number) => number,
+            None => self.number(KEY)?.unwrap_or(self.context as f64),
+        };
+        if found > 0.0 { Ok(found) } else { Err(wrong(KEY, &Value::from(found), "a positive number")) }
+    }
+
+    /// One divisor for each pair of dimensions.
+    fn factors(&self, key: &str) -> Result<Vec<f64>, ModelError> {
+        let pairs = self.dimensions / 2;
+        let value = self.value(key).ok_or_else(|| self.missing(key, "a list of numbers"))?;
+        let list: Option<Vec<f64>> = value.as_array().and_then(|list| list.iter().map(Value::as_f64).collect());
+        list.filter(|list| list.len() == pairs && list.iter().all(|factor| *factor > 0.0)).ok_or_else(|| {
+            wrong(&format!("rope_parameters.{key}"), value, &format!("{pairs} positive numbers, one for each pair"))
         })
-    };
-    match named.and_then(Value::as_str).unwrap_or("default") {
-        "default" => Ok(RopeScaling::Unscaled),
-        "linear" => Ok(RopeScaling::Linear { factor: required("factor")? }),
-        "llama3" => Ok(RopeScaling::Llama3 {
-            factor: required("factor")?,
-            low: required("low_freq_factor")?,
-            high: required("high_freq_factor")?,
-            original_context: optional("original_max_position_embeddings")?.unwrap_or(context as f64),
-        }),
-        other => Err(fields.unsupported(
-            "rope_type",
-            &Value::String(other.to_owned()),
-            "supported are default, linear, llama3",
-        )),
+    }
+
+    fn yarn(&self) -> Result<RopeScaling, ModelError> {
+        let original_context = self.original_context()?;
+        let factor = self.number("factor")?.unwrap_or(self.context as f64 / original_context);
+        let scale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
+        let nonzero = |key| Ok::<_, ModelError>(self.number(key)?.filter(|number| *number != 0.0));
+        let attention_factor = match (self.number("attention_factor")?, nonzero("mscale")?, nonzero("mscale_all_dim")?) {
+            (Some(given), _, _) => given,
+            (None, Some(mscale), Some(all)) => scale(mscale) / scale(all),
+            (None, _, _) => scale(1.0),
+        };
+        Ok(RopeScaling::Yarn {
+            factor,
+            original_context,
+            beta_fast: nonzero("beta_fast")?.unwrap_or(32.0),
+            beta_slow: nonzero("beta_slow")?.unwrap_or(1.0),
+            truncate: self.value("truncate").is_none_or(|flag| flag != &Value::Bool(false)),
+            attention_factor,
+        })
+    }
+
+    fn long(&self) -> Result<RopeScaling, ModelError> {
+        let original_context = self.original_context()?;
+        let factor = self.number("factor")?.unwrap_or(self.context as f64 / original_context);
+        let suggested = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original_context.ln()).sqrt() };
+        Ok(RopeScaling::Long {
+            short: self.factors("short_factor")?,
+            long: self.factors("long_factor")?,
+            original_context,
+            attention_factor: self.number("attention_factor")?.unwrap_or(suggested),
+        })
+    }
+
+    fn scaling(&self) -> Result<RopeScaling, ModelError> {
+        let named = self.value("rope_type").or_else(|| self.value("type")).and_then(Value::as_str).unwrap_or("default");
+        // Phi-3 knows one scaling, under its older name too.
+        let phi3 = self.fields.model_type() == "phi3";
+        match named {
+            "default" => Ok(RopeScaling::Unscaled),
+            "longrope" => self.long(),
+            "su" if phi3 => self.long(),
+            "linear" if !phi3 => Ok(RopeScaling::Linear { factor: self.required("factor")? }),
+            "dynamic" if !phi3 => {
+                Ok(RopeScaling::Dynamic { factor: self.required("factor")?, context: self.context as f64 })
+            }
+            "yarn" if !phi3 => self.yarn(),
+            "llama3" if !phi3 => Ok(RopeScaling::Llama3 {
+                factor: self.required("factor")?,
+                low: self.required("low_freq_factor")?,
+                high: self.required("high_freq_factor")?,
+                original_context: self.original_context()?,
+            }),
+            other => {
+                let known = if phi3 { "default, longrope" } else { "default, linear, dynamic, yarn, longrope, llama3" };
+                let found = Value::String(other.to_owned());
+                Err(self.fields.unsupported("rope_type", &found, &format!("supported are {known}")))
+            }
+        }
     }
 }

@@ -35,7 +35,7 @@ impl Decoder {
         take: &mut dyn FnMut(&mut GradStore) -> Result<(), E>,
     ) -> Result<R, E> {
         let pass = self.begin(batch, mode)?;
-        let embedded = self.embed(batch)?;
+        let embedded = self.embed_in(batch, mode)?;
         let mut x = cut(&embedded)?;
         let mut kept = Vec::with_capacity(self.layers.len());
         for index in 0..self.layers.len() {

@@ -4,6 +4,8 @@
 //! with linear layers whose rows are independent of each other; a longer prefix runs on its own, where the faster matrix
 //! product may choose its blocking by the prefix's length.
 
+use std::collections::BTreeMap;
+
 use candle_core::Tensor;
 use kernels::{AttentionOptions, CachedSequence, Segments, append_rows};
 
@@ -41,14 +43,23 @@ impl Decoder {
                 cache.sequences()
             )));
         }
+        let anew = self.anew(new_tokens, cache);
+        let new_tokens: Vec<&[u32]> = (0..new_tokens.len())
+            .map(|sequence| anew.get(&sequence).map_or(new_tokens[sequence], Vec::as_slice))
+            .collect();
+        let new_tokens = new_tokens.as_slice();
         let (short, long): (Vec<usize>, Vec<usize>) =
             (0..new_tokens.len()).partition(|sequence| new_tokens[*sequence].len() <= TOGETHER);
         let mut runs: Vec<Vec<usize>> = long.into_iter().map(|sequence| vec![sequence]).collect();
         if !short.is_empty() {
             runs.push(short);
         }
+        let seen = |sequence: usize| if anew.contains_key(&sequence) { 0 } else { cache.lengths()[sequence] };
         for run in &runs {
-            self.check_run(new_tokens, cache, run)?;
+            self.check_run(new_tokens, &seen, run)?;
+        }
+        for sequence in anew.keys() {
+            cache.clear(*sequence);
         }
         let mut last: Vec<Option<Tensor>> = vec![None; new_tokens.len()];
         for run in &runs {
@@ -61,26 +72,42 @@ impl Decoder {
         self.logits_of(&Tensor::cat(&last, 0)?, Mode::Generate)
     }
 
-    fn check_run(&self, new_tokens: &[&[u32]], cache: &KvCache, run: &[usize]) -> Result<(), ModelError> {
+    /// The sequences whose positions are all turned anew once the new tokens are there, with all their tokens: they are
+    /// read again from the start.
+    fn anew(&self, new_tokens: &[&[u32]], cache: &KvCache) -> BTreeMap<usize, Vec<u32>> {
+        let begins = |sequence: &usize| {
+            let before = cache.lengths()[*sequence];
+            self.rotary.iter().any(|table| table.begins_anew(before, before + new_tokens[*sequence].len()))
+        };
+        let all = |sequence: usize| [cache.tokens(sequence), new_tokens[sequence]].concat();
+        (0..new_tokens.len()).filter(begins).map(|sequence| (sequence, all(sequence))).collect()
+    }
+
+    fn check_run(
+        &self,
+        new_tokens: &[&[u32]],
+        seen: &dyn Fn(usize) -> usize,
+        run: &[usize],
+    ) -> Result<(), ModelError> {
         let learned = self.description.embedding.positions.is_some().then_some(self.description.context);
-        batch_of(new_tokens, cache, run)?.check(self.description.vocabulary, learned)
+        batch_of(new_tokens, seen, run)?.check(self.description.vocabulary, learned)
     }
 
     /// Hidden states after the final norm of the last token of each sequence of the run, `[sequences of the run, C]`.
     fn run(&self, new_tokens: &[&[u32]], cache: &mut KvCache, run: &[usize]) -> Result<Tensor, ModelError> {
-        let batch = batch_of(new_tokens, cache, run)?;
+        let batch = batch_of(new_tokens, &|sequence| cache.lengths()[sequence], run)?;
         let mode = match run {
             [only] if new_tokens[*only].len() > TOGETHER => Mode::Evaluate,
             _ => Mode::Generate,
         };
-        let tables = self.rotary_rows(&batch.position_ids)?;
+        let tables = self.rotary_rows(&batch)?;
         let mut x = self.embed(&batch)?.detach();
         for layer in &self.layers {
             let mut attend = OverCache { cache, run, new: &batch.segments };
             x = layer.forward(&x, &tables, &mut attend, mode, &mut Remade::nothing())?.detach();
         }
         for sequence in run {
-            cache.advance(*sequence, new_tokens[*sequence].len());
+            cache.advance(*sequence, new_tokens[*sequence]);
         }
         let ends: Vec<Tensor> =
             batch.segments.iter().map(|rows| x.narrow(0, rows.end - 1, 1)).collect::<Result<_, _>>()?;
@@ -88,13 +115,13 @@ impl Decoder {
     }
 }
 
-/// The new tokens of some sequences, with positions that continue the cache.
-fn batch_of(new_tokens: &[&[u32]], cache: &KvCache, run: &[usize]) -> Result<Batch, ModelError> {
+/// The new tokens of some sequences, with positions that continue what was seen of each.
+fn batch_of(new_tokens: &[&[u32]], seen: &dyn Fn(usize) -> usize, run: &[usize]) -> Result<Batch, ModelError> {
     let mut boundaries = vec![0];
     let mut input_ids = Vec::new();
     let mut position_ids = Vec::new();
     for &sequence in run {
-        let (tokens, seen) = (new_tokens[sequence], cache.lengths()[sequence] as u32);
+        let (tokens, seen) = (new_tokens[sequence], seen(sequence) as u32);
         input_ids.extend_from_slice(tokens);
         position_ids.extend(seen..seen + tokens.len() as u32);
         boundaries.push(input_ids.len());

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{Decoder, Trainable};
 use crate::description::{Description, Initial, ParameterDescription};
-use crate::parts::{Embedding, Layer, Norm, Weight, WeightBook, frequencies};
+use crate::parts::{Embedding, Layer, Norm, RotaryTable, Weight, WeightBook};
 use crate::{ModelConfig, ModelError, TensorSource, random};
 
 impl Decoder {
@@ -67,13 +67,15 @@ impl Decoder {
             .collect();
         let output = &description.output;
         Self {
-            frequencies: Arc::new(description.rotary.iter().map(frequencies).collect()),
+            rotary: Arc::new(description.rotary.iter().map(RotaryTable::new).collect()),
             embedding: Embedding::build(&description.embedding, &mut book),
             layers,
             final_norm: Norm::build(&description.final_norm, &mut book),
             output: (!output.tied).then(|| book.take(&format!("{}.weight", output.name))),
             description: Arc::new(description.clone()),
             adapter: None,
+            tied_key: None,
+            regularisation: super::Regularisation::default(),
         }
     }
 }

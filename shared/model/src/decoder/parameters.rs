@@ -18,14 +18,14 @@ pub struct Parameter {
 }
 
 impl Decoder {
-    /// Every trained parameter, in a fixed order: base parameters first, then the adapter's.
+    /// Every trained parameter, in a fixed order: tensors of the base model first, then the adapter's factors.
     pub fn trainable(&self) -> Vec<Parameter> {
         self.weights()
             .into_iter()
             .chain(self.adapter_weights())
             .filter_map(|weight| {
                 let var = weight.variable()?.clone();
-                Some(Parameter { name: weight.name.clone(), var, decay: weight.decay })
+                Some(Parameter { name: weight.stored_name().to_owned(), var, decay: weight.decay })
             })
             .collect()
     }
@@ -35,23 +35,36 @@ impl Decoder {
         self.weights().into_iter().map(named).collect()
     }
 
-    /// The adapter's tensors under PEFT's names, in the order of the layers; empty without an adapter.
+    /// The adapter's tensors under PEFT's names, in the order of the layers, then biases and whole modules that train with
+    /// it; empty without an adapter.
     pub fn adapter_parameters(&self) -> Vec<(String, Tensor)> {
-        self.adapter_weights().into_iter().map(named).collect()
+        let extras = self.weights().into_iter().filter(|weight| weight.is_with_adapter());
+        let stored = |weight: &Weight| (weight.stored_name().to_owned(), weight.tensor().detach());
+        let twice = self.tied_key.iter().map(|key| (key.clone(), self.output_weight().detach()));
+        self.adapter_weights().into_iter().chain(extras).map(stored).chain(twice).collect()
     }
 
-    /// Every base parameter with the adapter folded in: `W + scale·B·A`, in f32.
+    /// Names of the base parameters.
+    pub(crate) fn parameter_names(&self) -> impl Iterator<Item = &str> {
+        self.weights().into_iter().map(|weight| weight.name.as_str())
+    }
+
+    /// Every base parameter with the adapter folded in, in f32. Where [`Decoder::is_untied`], the output is among them.
     ///
     /// # Errors
-    /// Where the arithmetic fails.
+    /// An adapter's bias on a layer that has none, or where the arithmetic fails.
     pub fn merged(&self) -> Result<Vec<(String, Tensor)>, ModelError> {
         let mut parameters = self.parameters();
-        for linear in self.linears().into_iter().filter(|linear| linear.lora.is_some()) {
-            let place = parameters
-                .iter_mut()
-                .find(|(name, _)| *name == linear.weight.name)
-                .expect("every linear layer's weight is a parameter");
-            place.1 = linear.merged_weight()?;
+        let mut set = |name: &str, value: Tensor| {
+            let place = parameters.iter_mut().find(|(known, _)| known == name);
+            place.expect("every tensor of a linear layer is a parameter").1 = value;
+        };
+        for linear in self.linears() {
+            let Some(lora) = &linear.lora else { continue };
+            set(&linear.weight.name, lora.merged_weight(linear)?);
+            if let (Some(merged), Some(bias)) = (lora.merged_bias(linear)?, &linear.bias) {
+                set(&bias.name, merged);
+            }
         }
         Ok(parameters)
     }
@@ -78,8 +91,17 @@ impl Decoder {
         self.linears()
             .into_iter()
             .filter_map(|linear| linear.lora.as_ref())
-            .flat_map(|lora| [&lora.a, &lora.b])
+            .flat_map(crate::parts::Lora::weights)
             .collect()
+    }
+
+    /// The base weights in any order, to be trained with an adapter or given back.
+    pub(crate) fn weights_mut(&mut self) -> Vec<&mut Weight> {
+        let mut list: Vec<_> = self.embedding.weights_mut().collect();
+        list.extend(self.layers.iter_mut().flat_map(crate::parts::Layer::weights_mut));
+        list.extend(self.final_norm.weights_mut());
+        list.extend(&mut self.output);
+        list
     }
 }
 

@@ -6,7 +6,7 @@ use kernels::{CrossEntropy, CrossEntropyOptions, Segments, WeightLayout};
 
 use super::Decoder;
 use crate::parts::{OverSegments, Remade, RotaryRows};
-use crate::{Batch, Mode, ModelError};
+use crate::{Batch, Mode, ModelError, random};
 
 /// What all layers of one pass share: rotary rows, segments, mode.
 #[derive(Debug, Clone)]
@@ -24,12 +24,12 @@ impl Decoder {
     pub fn begin(&self, batch: &Batch, mode: Mode) -> Result<Pass, ModelError> {
         let learned = self.description.embedding.positions.is_some().then_some(self.description.context);
         batch.check(self.description.vocabulary, learned)?;
-        Ok(Pass { tables: self.rotary_rows(&batch.position_ids)?, segments: batch.segments.clone(), mode })
+        Ok(Pass { tables: self.rotary_rows(batch)?, segments: batch.segments.clone(), mode })
     }
 
-    pub(super) fn rotary_rows(&self, positions: &[u32]) -> Result<Vec<RotaryRows>, ModelError> {
+    pub(super) fn rotary_rows(&self, batch: &Batch) -> Result<Vec<RotaryRows>, ModelError> {
         let device = self.embedding.table.tensor().device();
-        self.frequencies.iter().map(|table| RotaryRows::new(table, positions, device)).collect()
+        self.rotary.iter().map(|table| table.rows(batch, device)).collect()
     }
 
     /// The embedded tokens `[N, C]`.
@@ -38,6 +38,40 @@ impl Decoder {
     /// Where the lookup fails.
     pub fn embed(&self, batch: &Batch) -> Result<Tensor, ModelError> {
         self.embedding.forward(&batch.input_ids, &batch.position_ids)
+    }
+
+    /// The embedded tokens `[N, C]`, in training with the noise that [`Decoder::regularised`] asks for.
+    ///
+    /// # Errors
+    /// Where the lookup fails.
+    pub fn embed_in(&self, batch: &Batch, mode: Mode) -> Result<Tensor, ModelError> {
+        let x = self.embed(batch)?;
+        match mode {
+            Mode::Train { dropout_seed } if self.regularisation.neftune_alpha > 0.0 => self.noisy(&x, batch, dropout_seed),
+            _ => Ok(x),
+        }
+    }
+
+    /// NEFTune (Jain et al. 2023, arXiv:2310.05914): `x` plus noise, uniform within `alpha / √(L·C)` for an example of L
+    /// tokens; each number is a function of the seed and its place.
+    fn noisy(&self, x: &Tensor, batch: &Batch, seed: u64) -> Result<Tensor, ModelError> {
+        let (tokens, width) = x.dims2()?;
+        let mut noise = random::uniform(seed, "neftune", tokens * width, 1.0);
+        let alpha = self.regularisation.neftune_alpha * f64::from(self.description.embedding.noise_scale);
+        for segment in batch.segments.iter() {
+            let bound = (alpha / ((segment.len() * width) as f64).sqrt()) as f32;
+            noise[segment.start * width..segment.end * width].iter_mut().for_each(|value| *value *= bound);
+        }
+        Ok((x + Tensor::from_vec(noise, (tokens, width), x.device())?)?)
+    }
+
+    /// How the loss is computed: label smoothing acts in training alone.
+    pub fn loss_options(&self, mode: Mode) -> CrossEntropyOptions {
+        let label_smoothing = match mode {
+            Mode::Train { .. } => self.regularisation.label_smoothing as f32,
+            Mode::Evaluate | Mode::Generate => 0.0,
+        };
+        CrossEntropyOptions { label_smoothing, ..self.cross_entropy_options() }
     }
 
     /// Number of layers.
@@ -68,7 +102,7 @@ impl Decoder {
     /// As [`Decoder::begin`], or where the arithmetic fails.
     pub fn hidden_states(&self, batch: &Batch, mode: Mode) -> Result<Tensor, ModelError> {
         let pass = self.begin(batch, mode)?;
-        let mut x = self.embed(batch)?;
+        let mut x = self.embed_in(batch, mode)?;
         for index in 0..self.layers.len() {
             x = self.layer(index, &x, &pass)?;
         }
@@ -85,6 +119,7 @@ impl Decoder {
         CrossEntropyOptions {
             logit_softcap: self.description.output.softcap,
             logit_scale: self.description.output.scale,
+            label_smoothing: 0.0,
         }
     }
 
@@ -97,7 +132,7 @@ impl Decoder {
     }
 
     pub(super) fn logits_of(&self, hidden: &Tensor, mode: Mode) -> Result<Tensor, ModelError> {
-        let CrossEntropyOptions { logit_softcap, logit_scale } = self.cross_entropy_options();
+        let CrossEntropyOptions { logit_softcap, logit_scale, .. } = self.cross_entropy_options();
         let (weight, layout) = (self.output_weight(), WeightLayout::OutputByInput);
         let mut logits = match mode {
             Mode::Generate => kernels::linear_rows_independent(hidden, weight, None, layout)?,
@@ -117,15 +152,15 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::hidden_states`], or where a target is outside the vocabulary.
     pub fn loss(&self, batch: &Batch, targets: &[i32], mode: Mode) -> Result<CrossEntropy, ModelError> {
-        self.loss_of(&self.hidden_states(batch, mode)?, targets)
+        self.loss_of(&self.hidden_states(batch, mode)?, targets, mode)
     }
 
     /// Cross-entropy of hidden states after the final norm, `[N, C]`.
     ///
     /// # Errors
     /// Where a target is outside the vocabulary.
-    pub fn loss_of(&self, hidden: &Tensor, targets: &[i32]) -> Result<CrossEntropy, ModelError> {
-        Ok(kernels::cross_entropy(hidden, self.output_weight(), targets, &self.cross_entropy_options())?)
+    pub fn loss_of(&self, hidden: &Tensor, targets: &[i32], mode: Mode) -> Result<CrossEntropy, ModelError> {
+        Ok(kernels::cross_entropy(hidden, self.output_weight(), targets, &self.loss_options(mode))?)
     }
 
     /// The loss of each position as in [`Decoder::loss`], for looking at it alone: no gradient, and nothing is kept for

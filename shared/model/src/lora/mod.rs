@@ -1,8 +1,10 @@
-//! Low-rank adapters in PEFT's terms (Hu et al. 2021, arXiv:2106.09685): which linear layers get one, of which rank and
-//! scale, with which initial values, and under which names they are stored.
+//! Low-rank adapters in PEFT's terms: settings, which layers they cover, first values, and what else is trained with them.
 
 mod attach;
 mod config;
+mod initial;
+mod json;
+mod plan;
 mod targets;
 
-pub use config::{LoraConfig, Targets};
+pub use config::{Bias, InitialWeights, LoraConfig, Targets};

@@ -1,6 +1,6 @@
 //! Which linear layers an adapter covers, and with which rank and scale: PEFT's matching rules.
 
-use regex::Regex;
+use fancy_regex::Regex;
 
 use super::config::{LoraConfig, Targets};
 use crate::ModelError;
@@ -17,6 +17,10 @@ pub(super) struct Rules<'a> {
     config: &'a LoraConfig,
     targets: Matcher,
     excluded: Option<Matcher>,
+    /// Modules that are trained as a whole get no adapter.
+    whole: Vec<Regex>,
+    /// Each finds the number of the layer that a name belongs to.
+    numbers: Vec<Regex>,
     ranks: Vec<(Regex, usize)>,
     alphas: Vec<(Regex, f64)>,
 }
@@ -40,7 +44,7 @@ impl Matcher {
         match self {
             Self::All => true,
             Self::Named(names) => names.iter().any(|target| named(target, name)),
-            Self::Pattern(pattern) => pattern.is_match(name),
+            Self::Pattern(pattern) => found(pattern, name),
         }
     }
 }
@@ -50,9 +54,15 @@ fn named(target: &str, name: &str) -> bool {
     name == target || name.strip_suffix(target).is_some_and(|rest| rest.ends_with('.'))
 }
 
+/// Python's syntax, look-around and back-references included.
 fn compile(pattern: &str, expression: &str) -> Result<Regex, ModelError> {
     Regex::new(expression)
         .map_err(|error| ModelError::Pattern { pattern: pattern.to_owned(), reason: error.to_string() })
+}
+
+/// A pattern that backtracks too long for a name does not match it.
+fn found(pattern: &Regex, name: &str) -> bool {
+    pattern.is_match(name).unwrap_or(false)
 }
 
 /// A rank or alpha pattern matches a whole name, or its ending after a dot.
@@ -65,27 +75,43 @@ fn compile_all<T: Copy>(patterns: &[(String, T)]) -> Result<Vec<(Regex, T)>, Mod
 
 impl<'a> Rules<'a> {
     pub(super) fn new(config: &'a LoraConfig) -> Result<Self, ModelError> {
+        let whole = config.modules_to_save.iter();
+        let lists = config.layers_pattern.iter();
+        let numbers = if config.layers_pattern.is_empty() {
+            vec![compile("layers_pattern", r"^.*?\.[^.]*\.(\d+)\.")?]
+        } else {
+            lists.map(|list| compile(list, &format!(r"^(?:.*?\.)?{list}\.(\d+)\."))).collect::<Result<_, _>>()?
+        };
         Ok(Self {
             config,
             targets: Matcher::new(&config.target_modules)?,
             excluded: config.exclude_modules.as_ref().map(Matcher::new).transpose()?,
+            whole: whole
+                .map(|name| compile(name, &format!(r"^(?:.*\.)?{name}(?:$|\..*)")))
+                .collect::<Result<_, _>>()?,
+            numbers,
             ranks: compile_all(&config.rank_pattern)?,
             alphas: compile_all(&config.alpha_pattern)?,
         })
     }
 
-    /// Checks that each named target matches a layer.
+    /// Checks that each named target and each pattern of ranks and alphas matches a layer.
     pub(super) fn check(&self, linears: &[&str]) -> Result<(), ModelError> {
+        let nowhere = |matches: &dyn Fn(&str) -> bool| !linears.iter().any(|name| matches(name));
         let unmatched = match &self.targets {
             Matcher::Named(names) if names.is_empty() => Some(String::new()),
-            Matcher::Named(names) => {
-                names.iter().find(|target| !linears.iter().any(|name| named(target, name))).cloned()
-            }
-            Matcher::Pattern(pattern) if !linears.iter().any(|name| pattern.is_match(name)) => {
-                Some(pattern.as_str().to_owned())
+            Matcher::Named(names) => names.iter().find(|target| nowhere(&|name| named(target, name))).cloned(),
+            Matcher::Pattern(pattern) if nowhere(&|name| found(pattern, name)) => {
+                Some(self.config.target_modules.to_string())
             }
             Matcher::Pattern(_) | Matcher::All => None,
         };
+        let ranks = self.ranks.iter().map(|(pattern, _)| pattern).zip(self.config.rank_pattern.iter().map(|(p, _)| p));
+        let alphas =
+            self.alphas.iter().map(|(pattern, _)| pattern).zip(self.config.alpha_pattern.iter().map(|(p, _)| p));
+        let unmatched = unmatched.or_else(|| {
+            ranks.chain(alphas).find(|(pattern, _)| nowhere(&|name| found(pattern, name))).map(|(_, text)| text.clone())
+        });
         match unmatched {
             Some(found) => Err(ModelError::UnknownTarget { found, linears: endings(linears) }),
             None => Ok(()),
@@ -94,9 +120,11 @@ impl<'a> Rules<'a> {
 
     /// Rank and scale for a layer, where it is adapted.
     pub(super) fn shape(&self, name: &str) -> Option<Shape> {
-        let numbers = &self.config.layers_to_transform;
-        let in_layers = numbers.is_empty() || layer_number(name).is_some_and(|number| numbers.contains(&number));
-        if !self.targets.matches(name) || !in_layers || self.excluded.as_ref().is_some_and(|e| e.matches(name)) {
+        let wanted = &self.config.layers_to_transform;
+        let in_layers = wanted.is_empty() || self.layer_number(name).is_some_and(|number| wanted.contains(&number));
+        let left_out = self.excluded.as_ref().is_some_and(|excluded| excluded.matches(name))
+            || self.whole.iter().any(|module| found(module, name));
+        if !self.targets.matches(name) || !in_layers || left_out {
             return None;
         }
         let rank = first_match(&self.ranks, name).unwrap_or(self.config.r);
@@ -104,18 +132,18 @@ impl<'a> Rules<'a> {
         let divisor = if self.config.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
         Some(Shape { rank, scale: alpha / divisor })
     }
+
+    /// The first list of layers that a pattern finds in the name counts: `model.layers.3.mlp.up_proj` is in layer 3.
+    fn layer_number(&self, name: &str) -> Option<usize> {
+        self.numbers.iter().find_map(|pattern| pattern.captures(name).ok()??.get(1)?.as_str().parse().ok())
+    }
 }
 
 fn first_match<T: Copy>(patterns: &[(Regex, T)], name: &str) -> Option<T> {
-    patterns.iter().find(|(pattern, _)| pattern.is_match(name)).map(|(_, value)| *value)
+    patterns.iter().find(|(pattern, _)| found(pattern, name)).map(|(_, value)| *value)
 }
 
-/// The first number among the parts of a name: `model.layers.3.mlp.up_proj` is in layer 3.
-fn layer_number(name: &str) -> Option<usize> {
-    name.split('.').find_map(|part| part.parse().ok())
-}
-
-/// What comes after the layer's number, each once: the names a person would type.
+/// What comes after the last dot, each once: the names a person would type.
 fn endings(linears: &[&str]) -> Vec<String> {
     let mut list: Vec<String> = Vec::new();
     for name in linears {
@@ -186,5 +214,42 @@ mod tests {
         };
         let rules = Rules::new(&config).unwrap();
         assert_eq!(LINEARS.map(|name| rules.shape(name).is_some()), [true, false, false]);
+    }
+
+    #[test]
+    fn layers_are_counted_in_the_list_that_is_named() {
+        let names = ["model.vision.layers.0.q_proj", "model.text.blocks.0.q_proj"];
+        let chosen = |patterns: &[&str]| {
+            let config = LoraConfig {
+                layers_to_transform: vec![0],
+                layers_pattern: patterns.iter().map(|pattern| (*pattern).to_owned()).collect(),
+                ..LoraConfig::default()
+            };
+            let rules = Rules::new(&config).unwrap();
+            names.map(|name| rules.shape(name).is_some())
+        };
+        assert_eq!(chosen(&[]), [true, true]);
+        assert_eq!(chosen(&["blocks"]), [false, true]);
+        assert_eq!(chosen(&["layers", "blocks"]), [true, true]);
+    }
+
+    #[test]
+    fn whole_modules_get_no_adapter_and_patterns_may_look_ahead() {
+        let config = LoraConfig { modules_to_save: vec!["mlp".to_owned()], ..LoraConfig::default() };
+        let rules = Rules::new(&config).unwrap();
+        assert_eq!(LINEARS.map(|name| rules.shape(name).is_some()), [true, false, true]);
+        let config = LoraConfig {
+            target_modules: Targets::Pattern(r"(?!.*\.mlp\.).*layers\.0.*".to_owned()),
+            ..LoraConfig::default()
+        };
+        let rules = Rules::new(&config).unwrap();
+        assert_eq!(LINEARS.map(|name| rules.shape(name).is_some()), [true, false, false]);
+    }
+
+    #[test]
+    fn a_pattern_for_no_layer_is_refused() {
+        let config = LoraConfig { rank_pattern: vec![("q_prj".to_owned(), 2)], ..LoraConfig::default() };
+        let error = Rules::new(&config).unwrap().check(&LINEARS).unwrap_err().to_string();
+        assert!(error.contains("`q_prj`"), "{error}");
     }
 }

@@ -194,4 +194,17 @@ impl Attention {
     pub(crate) fn norm_weights(&self) -> impl Iterator<Item = &Weight> {
         self.norms.iter().flat_map(|norms| norms.query.weights().chain(norms.key.weights()))
     }
+
+    pub(crate) fn weights_mut(&mut self) -> Vec<&mut Weight> {
+        let mut list = Vec::new();
+        if let Some(norms) = &mut self.norms {
+            list.extend(norms.query.weights_mut().chain(norms.key.weights_mut()));
+        }
+        let projections = match &mut self.projections {
+            Projected::Separate { query, key, value } => vec![query, key, value],
+            Projected::Fused(linear) | Projected::FusedByHead(linear) => vec![linear],
+        };
+        list.extend(projections.into_iter().chain([&mut self.output]).flat_map(Linear::weights_mut));
+        list
+    }
 }

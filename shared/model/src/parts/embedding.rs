@@ -41,4 +41,8 @@ impl Embedding {
     pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
         std::iter::once(&self.table).chain(&self.positions)
     }
+
+    pub(crate) fn weights_mut(&mut self) -> impl Iterator<Item = &mut Weight> {
+        std::iter::once(&mut self.table).chain(&mut self.positions)
+    }
 }

@@ -96,6 +96,20 @@ impl Layer {
         list
     }
 
+    /// The weights in any order.
+    pub(crate) fn weights_mut(&mut self) -> Vec<&mut Weight> {
+        let norms = [
+            &mut self.attention_input,
+            &mut self.attention_output,
+            &mut self.feed_forward_input,
+            &mut self.feed_forward_output,
+        ];
+        let mut list: Vec<_> = norms.into_iter().flatten().flat_map(Norm::weights_mut).collect();
+        list.extend(self.attention.weights_mut());
+        list.extend(self.feed_forward.linears_mut().into_iter().flat_map(Linear::weights_mut));
+        list
+    }
+
     /// The weights in the order of `Description::parameters`, adapters not included.
     pub(crate) fn weights(&self) -> Vec<&Weight> {
         let norms =

@@ -38,4 +38,8 @@ impl Norm {
     pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
         std::iter::once(&self.weight).chain(&self.bias)
     }
+
+    pub(crate) fn weights_mut(&mut self) -> impl Iterator<Item = &mut Weight> {
+        std::iter::once(&mut self.weight).chain(&mut self.bias)
+    }
 }

@@ -13,16 +13,46 @@ pub(crate) struct Weight {
     pub(crate) decay: bool,
     value: Tensor,
     variable: Option<Var>,
+    /// Where it is trained as part of an adapter: the name it is stored under, and the base model's value.
+    with_adapter: Option<(String, Tensor)>,
 }
 
 impl Weight {
     pub(crate) fn frozen(name: String, value: Tensor, decay: bool) -> Self {
-        Self { name, decay, value, variable: None }
+        Self { name, decay, value, variable: None, with_adapter: None }
     }
 
     pub(crate) fn trained(name: String, value: &Tensor, decay: bool) -> Result<Self, ModelError> {
         let variable = Var::from_tensor(value)?;
-        Ok(Self { name, decay, value: variable.as_tensor().clone(), variable: Some(variable) })
+        let value = variable.as_tensor().clone();
+        Ok(Self { name, decay, value, variable: Some(variable), with_adapter: None })
+    }
+
+    /// Trains it from `value` on as part of an adapter that stores it under `key`; the base model's value is kept.
+    pub(crate) fn train_with_adapter(&mut self, key: String, value: &Tensor) -> Result<(), ModelError> {
+        let variable = Var::from_tensor(value)?;
+        let base = std::mem::replace(&mut self.value, variable.as_tensor().clone());
+        self.variable = Some(variable);
+        self.with_adapter = Some((key, base));
+        Ok(())
+    }
+
+    /// The base model's value again, where an adapter trained its own.
+    pub(crate) fn remove_adapter(&mut self) {
+        if let Some((_, base)) = self.with_adapter.take() {
+            self.value = base;
+            self.variable = None;
+        }
+    }
+
+    /// Whether it is trained as part of an adapter.
+    pub(crate) fn is_with_adapter(&self) -> bool {
+        self.with_adapter.is_some()
+    }
+
+    /// The name it is stored under: PEFT's where it is part of an adapter.
+    pub(crate) fn stored_name(&self) -> &str {
+        self.with_adapter.as_ref().map_or(&self.name, |(key, _)| key)
     }
 
     /// The tensor to compute with; shares its storage with the variable.
