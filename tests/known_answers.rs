@@ -49,9 +49,8 @@ fn write_weights(path: &Path, shapes: &BTreeMap<String, Vec<usize>>, value_of: i
         .iter()
         .map(|(name, shape)| (name, values(&value_of(name), shape).iter().flat_map(|v| v.to_le_bytes()).collect()))
         .collect();
-    let views = shapes
-        .iter()
-        .map(|(name, shape)| (name, TensorView::new(Dtype::F32, shape.clone(), &bytes[name]).unwrap()));
+    let views =
+        shapes.iter().map(|(name, shape)| (name, TensorView::new(Dtype::F32, shape.clone(), &bytes[name]).unwrap()));
     fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 

@@ -103,7 +103,8 @@ pub(crate) fn beyond_defaults(config: &LoraConfig) -> Map<String, Value> {
     const LISTED: [&str; 5] = ["r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora"];
     let named = Targets::Named(Vec::new());
     // The targets have their own line; as names, none, everything else is written as it was given.
-    let json = |config: &LoraConfig| LoraConfig { target_modules: named.clone(), ..config.clone() }.to_json(None, false, &[]);
+    let json =
+        |config: &LoraConfig| LoraConfig { target_modules: named.clone(), ..config.clone() }.to_json(None, false, &[]);
     let (found, default) = (json(config), json(&LoraConfig::default()));
     let fields = found.as_object().into_iter().flatten();
     let differs = fields.filter(|(key, value)| !LISTED.contains(&key.as_str()) && default[key.as_str()] != **value);
@@ -132,7 +133,11 @@ fn layer_numbers(words: &[String]) -> Result<Vec<usize>> {
 }
 
 /// `NAME=VALUE`, in the order given.
-fn pattern<T: std::str::FromStr>(flag: &str, words: &[String], allowed: impl Fn(&T) -> bool) -> Result<Vec<(String, T)>> {
+fn pattern<T: std::str::FromStr>(
+    flag: &str,
+    words: &[String],
+    allowed: impl Fn(&T) -> bool,
+) -> Result<Vec<(String, T)>> {
     let one = |word: &String| {
         let (name, value) = word.rsplit_once('=')?;
         let value = value.trim().parse().ok().filter(|value| allowed(value))?;

@@ -181,7 +181,9 @@ fn method(args: &Args, adapter: Option<&LoraConfig>) -> Result<&'static str> {
     let from_random = args.init_config.is_some();
     let continued = adapter.map(|adapter| if adapter.use_dora { "dora" } else { "lora" });
     match args.method {
-        Some(Method::Qlora) => Err(anyhow!("--method qlora is not built yet")).hint("choose --method lora"),
+        Some(Method::Qlora) => {
+            Err(anyhow!("--method qlora is not built yet")).hint("choose --method lora, dora or full")
+        }
         Some(Method::Lora | Method::Dora) if from_random => {
             Err(anyhow!("adapters adapt a trained model, and --init-config starts from random weights"))
                 .hint("leave out --method, or choose --method full")

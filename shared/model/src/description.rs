@@ -53,10 +53,22 @@ pub struct RotaryDescription {
     pub theta: f64,
     /// How many dimensions of each head turn, R; the rest pass.
     pub dimensions: usize,
+    /// What exponents are divided by: R, or R − 1 where an odd share of a head was rounded up to whole pairs.
+    pub divisor: usize,
     /// How the frequencies are scaled.
     pub scaling: RopeScaling,
     /// Which dimensions form a pair.
     pub style: RotaryStyle,
+}
+
+impl RotaryDescription {
+    /// The longest sequence for a model of this context: a dynamic scaling is made for `factor` times as much.
+    pub(crate) fn stretched(&self, context: usize) -> usize {
+        match self.scaling {
+            RopeScaling::Dynamic { factor, .. } if factor > 1.0 => (context as f64 * factor) as usize,
+            _ => context,
+        }
+    }
 }
 
 /// How rotary frequencies are adapted to longer contexts.

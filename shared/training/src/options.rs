@@ -168,7 +168,12 @@ impl Options {
         let share = |name, value: f64| range(name, value, (0.0..=1.0).contains(&value), "between 0 and 1");
         share("minimum_learning_rate_ratio", self.minimum_learning_rate_ratio)?;
         share("decay_ratio", self.decay_ratio)?;
-        range("label_smoothing", self.label_smoothing, (0.0..1.0).contains(&self.label_smoothing), "from 0 to below 1")?;
+        range(
+            "label_smoothing",
+            self.label_smoothing,
+            (0.0..1.0).contains(&self.label_smoothing),
+            "from 0 to below 1",
+        )?;
         for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             range(name, beta, (0.0..1.0).contains(&beta), "from 0 to below 1")?;
         }

@@ -52,7 +52,8 @@ VARIANTS = {
                          "high_freq_factor": 4.0, "original_max_position_embeddings": 16}), {}),
     "llama-llama3-no-original": ("llama", dict(BASE, rope_parameters={"rope_theta": 1e4, "rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0,
                          "high_freq_factor": 2.0}), {}),
-    "llama-dynamic": ("llama", dict(BASE, max_position_embeddings=16, rope_parameters={"rope_theta": 1e4, "rope_type": "dynamic", "factor": 2.0}), {"greedy": False}),
+    # The second row is within the context: beyond it transformers keeps the base of the longest sequence that it has seen.
+    "llama-dynamic": ("llama", dict(BASE, max_position_embeddings=20, rope_parameters={"rope_theta": 1e4, "rope_type": "dynamic", "factor": 2.0}), {"greedy": False}),
     "llama-dynamic-short": ("llama", dict(BASE, rope_theta=1e4, rope_scaling={"type": "dynamic", "factor": 3.0}), {}),
     "llama-yarn": ("llama", dict(BASE, rope_parameters={"rope_theta": 1e4, "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}), {}),
     "llama-yarn-settings": ("llama", dict(BASE, rope_theta=1e4, rope_scaling={"rope_type": "yarn", "factor": 8.0, "beta_fast": 16, "beta_slow": 2,

@@ -6,7 +6,8 @@ use crate::config::{Fields, read_rotary};
 use crate::description::Description;
 
 pub(super) fn describe(fields: &Fields<'_>) -> Result<Description, ModelError> {
-    let dimensions = Dimensions::read(fields, &Defaults { context: 131_072, key_value_heads: Some(8), ..Defaults::default() })?;
+    let dimensions =
+        Dimensions::read(fields, &Defaults { context: 131_072, key_value_heads: Some(8), ..Defaults::default() })?;
     refuse_partial_rotary(fields)?;
     let rotary = read_rotary(fields, dimensions.head_dim, dimensions.context, 10_000.0, 1.0)?;
     let window = fields.window("sliding_window", Some(4096))?;

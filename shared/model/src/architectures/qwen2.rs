@@ -7,7 +7,8 @@ use crate::config::{Fields, read_rotary};
 use crate::description::Description;
 
 pub(super) fn describe(fields: &Fields<'_>) -> Result<Description, ModelError> {
-    let dimensions = Dimensions::read(fields, &Defaults { context: 32_768, key_value_heads: Some(32), ..Defaults::default() })?;
+    let dimensions =
+        Dimensions::read(fields, &Defaults { context: 32_768, key_value_heads: Some(32), ..Defaults::default() })?;
     refuse_partial_rotary(fields)?;
     let rotary = read_rotary(fields, dimensions.head_dim, dimensions.context, 10_000.0, 1.0)?;
     let windows = upper_windows(fields, dimensions.layers)?;

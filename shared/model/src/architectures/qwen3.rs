@@ -8,8 +8,7 @@ use crate::config::{Fields, read_rotary};
 use crate::description::{Description, NormKind};
 
 pub(super) fn describe(fields: &Fields<'_>) -> Result<Description, ModelError> {
-    let defaults =
-        Defaults { context: 32_768, head_dim: Some(128), key_value_heads: Some(32), ..Defaults::default() };
+    let defaults = Defaults { context: 32_768, head_dim: Some(128), key_value_heads: Some(32), ..Defaults::default() };
     let dimensions = Dimensions::read(fields, &defaults)?;
     refuse_partial_rotary(fields)?;
     let rotary = read_rotary(fields, dimensions.head_dim, dimensions.context, 10_000.0, 1.0)?;

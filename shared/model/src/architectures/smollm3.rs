@@ -9,7 +9,8 @@ use crate::config::{Fields, read_rotary};
 use crate::description::Description;
 
 pub(super) fn describe(fields: &Fields<'_>) -> Result<Description, ModelError> {
-    let dimensions = Dimensions::read(fields, &Defaults { context: 32_768, key_value_heads: Some(4), ..Defaults::default() })?;
+    let dimensions =
+        Dimensions::read(fields, &Defaults { context: 32_768, key_value_heads: Some(4), ..Defaults::default() })?;
     refuse_partial_rotary(fields)?;
     let rotary = read_rotary(fields, dimensions.head_dim, dimensions.context, 2_000_000.0, 1.0)?;
     let positioned = positioned_layers(fields, dimensions.layers)?;

@@ -160,7 +160,7 @@ impl Dimensions {
         Description {
             vocabulary: self.vocabulary,
             hidden: self.hidden,
-            context: self.context,
+            context: rotary.first().map_or(self.context, |table| table.stretched(self.context)),
             base_prefix: "model.",
             embedding: EmbeddingDescription {
                 name: "model.embed_tokens.weight".to_owned(),

@@ -50,16 +50,18 @@ pub(crate) fn rotary_from(
     };
     let theta = optional("rope_theta")?.unwrap_or(theta);
     let partial = optional("partial_rotary_factor")?.unwrap_or(partial);
-    let dimensions = (head_dim as f64 * partial) as usize;
-    if theta <= 0.0 || dimensions == 0 || dimensions % 2 == 1 || dimensions > head_dim {
+    let divisor = (head_dim as f64 * partial) as usize;
+    // An odd number of dimensions is rounded up to whole pairs, as in transformers.
+    let dimensions = divisor.next_multiple_of(2);
+    if theta <= 0.0 || divisor == 0 || dimensions > head_dim {
         return Err(ModelError::WrongValue {
             key: "rope_parameters".to_owned(),
-            found: format!("rope_theta {theta}, {dimensions} of {head_dim} dimensions"),
-            expected: "a positive rope_theta and an even number of rotated dimensions".to_owned(),
+            found: format!("rope_theta {theta}, {divisor} of {head_dim} dimensions"),
+            expected: "a positive rope_theta and pairs of rotated dimensions that fit into a head".to_owned(),
         });
     }
     let scaling = Settings { fields, object: settings, context, dimensions }.scaling()?;
-    Ok(RotaryDescription { theta, dimensions, scaling, style: RotaryStyle::Half })
+    Ok(RotaryDescription { theta, dimensions, divisor, scaling, style: RotaryStyle::Half })
 }
 
 /// Settings of one object, with the fallbacks that transformers has for them.
@@ -114,7 +116,8 @@ impl Settings<'_> {
         let factor = self.number("factor")?.unwrap_or(self.context as f64 / original_context);
         let scale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
         let nonzero = |key| Ok::<_, ModelError>(self.number(key)?.filter(|number| *number != 0.0));
-        let attention_factor = match (self.number("attention_factor")?, nonzero("mscale")?, nonzero("mscale_all_dim")?) {
+        let attention_factor = match (self.number("attention_factor")?, nonzero("mscale")?, nonzero("mscale_all_dim")?)
+        {
             (Some(given), _, _) => given,
             (None, Some(mscale), Some(all)) => scale(mscale) / scale(all),
             (None, _, _) => scale(1.0),

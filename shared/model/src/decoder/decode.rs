@@ -83,12 +83,7 @@ impl Decoder {
         (0..new_tokens.len()).filter(begins).map(|sequence| (sequence, all(sequence))).collect()
     }
 
-    fn check_run(
-        &self,
-        new_tokens: &[&[u32]],
-        seen: &dyn Fn(usize) -> usize,
-        run: &[usize],
-    ) -> Result<(), ModelError> {
+    fn check_run(&self, new_tokens: &[&[u32]], seen: &dyn Fn(usize) -> usize, run: &[usize]) -> Result<(), ModelError> {
         let learned = self.description.embedding.positions.is_some().then_some(self.description.context);
         batch_of(new_tokens, seen, run)?.check(self.description.vocabulary, learned)
     }

@@ -47,7 +47,9 @@ impl Decoder {
     pub fn embed_in(&self, batch: &Batch, mode: Mode) -> Result<Tensor, ModelError> {
         let x = self.embed(batch)?;
         match mode {
-            Mode::Train { dropout_seed } if self.regularisation.neftune_alpha > 0.0 => self.noisy(&x, batch, dropout_seed),
+            Mode::Train { dropout_seed } if self.regularisation.neftune_alpha > 0.0 => {
+                self.noisy(&x, batch, dropout_seed)
+            }
             _ => Ok(x),
         }
     }

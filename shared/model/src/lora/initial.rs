@@ -74,7 +74,9 @@ mod tests {
     #[test]
     fn a_new_adapter_changes_nothing_unless_it_is_asked_to() {
         let (rank, input, output) = (4, 9, 7);
-        for kind in [InitialWeights::Kaiming, InitialWeights::Gaussian, InitialWeights::Orthogonal, InitialWeights::Random] {
+        for kind in
+            [InitialWeights::Kaiming, InitialWeights::Gaussian, InitialWeights::Orthogonal, InitialWeights::Random]
+        {
             let (a, b) = factors(kind, 3, ("a", "b"), (rank, input, output));
             assert_eq!((a.len(), b.len()), (rank * input, output * rank));
             assert!(a.iter().any(|value| *value != 0.0));

@@ -67,9 +67,7 @@ impl LoraConfig {
         if self.lora_bias && self.use_dora {
             return Err(refused("lora_bias", &json!(true), "DoRA has no bias on its factors"));
         }
-        if self.lora_bias
-            && !matches!(self.init_lora_weights, InitialWeights::Kaiming | InitialWeights::Random)
-        {
+        if self.lora_bias && !matches!(self.init_lora_weights, InitialWeights::Kaiming | InitialWeights::Random) {
             return Err(refused("lora_bias", &json!(true), "it goes with init_lora_weights true or false"));
         }
         if !self.layers_pattern.is_empty() && self.layers_to_transform.is_empty() {
@@ -249,7 +247,8 @@ fn names(fields: &Map<String, Value>, key: &str) -> Result<Vec<String>, ModelErr
         None => Ok(Vec::new()),
         Some(Value::String(name)) => Ok(vec![name.clone()]),
         Some(value) => {
-            let list = value.as_array().and_then(|list| list.iter().map(|name| name.as_str().map(str::to_owned)).collect());
+            let list =
+                value.as_array().and_then(|list| list.iter().map(|name| name.as_str().map(str::to_owned)).collect());
             list.ok_or_else(|| refused(key, value, "expected a list of names"))
         }
     }

@@ -40,14 +40,12 @@ impl Plan {
         let rules = Rules::new(config)?;
         let linears = decoder.linears();
         let names: Vec<&str> = linears.iter().map(|linear| linear.name.as_str()).collect();
-        if strict {
+        let adapted: Vec<(usize, Shape)> =
+            names.iter().enumerate().filter_map(|(index, name)| Some((index, rules.shape(name)?))).collect();
+        // PEFT writes and reads adapters of which some names match nothing, as long as one does.
+        if strict || adapted.is_empty() {
             rules.check(&names)?;
         }
-        let adapted: Vec<(usize, Shape)> = names
-            .iter()
-            .enumerate()
-            .filter_map(|(index, name)| Some((index, rules.shape(name)?)))
-            .collect();
         if adapted.is_empty() {
             let found = config.target_modules.to_string();
             return Err(ModelError::NothingTargeted { found });

@@ -173,8 +173,7 @@ impl Dora {
             Some(squares) => squares,
             None => kernels::weight_square_sums(weight, layout)?,
         };
-        let lengths =
-            kernels::adapted_lengths(weight, &squares, layout, lora.a.tensor(), lora.b.tensor(), lora.scale)?;
+        let lengths = kernels::adapted_lengths(weight, &squares, layout, lora.a.tensor(), lora.b.tensor(), lora.scale)?;
         *known = Known { squares: Some(squares), lengths: Some((a, b, lengths.clone())) };
         Ok(lengths)
     }

@@ -39,7 +39,7 @@ impl RotaryTable {
         let beyond = |context: f64| length as f64 > context;
         match &self.description.scaling {
             RopeScaling::Dynamic { factor, context } if beyond(*context) => {
-                let dimensions = self.description.dimensions as f64;
+                let dimensions = self.description.divisor as f64;
                 let stretch = factor * length as f64 / context - (factor - 1.0);
                 let theta = self.description.theta * stretch.powf(dimensions / (dimensions - 2.0));
                 Cow::Owned(powers(&self.description, theta))
@@ -95,9 +95,9 @@ impl RotaryTable {
 
 /// `theta` to the power of each pair's share of the dimensions.
 fn bases(rotary: &RotaryDescription, theta: f64) -> impl Iterator<Item = f32> {
-    let dimensions = rotary.dimensions;
-    (0..dimensions / 2).map(move |pair| {
-        let exponent = (2 * pair) as f32 / dimensions as f32;
+    let divisor = rotary.divisor;
+    (0..rotary.dimensions / 2).map(move |pair| {
+        let exponent = (2 * pair) as f32 / divisor as f32;
         theta.powf(f64::from(exponent)) as f32
     })
 }
@@ -131,7 +131,7 @@ fn yarn(rotary: &RotaryDescription) -> Vec<f32> {
     let RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate, .. } = rotary.scaling else {
         return powers(rotary, rotary.theta);
     };
-    let dimensions = rotary.dimensions as f64;
+    let dimensions = rotary.divisor as f64;
     // The dimension that turns so often in the original context.
     let turning = |rotations: f64| {
         dimensions * (original_context / (rotations * std::f64::consts::TAU)).ln() / (2.0 * rotary.theta.ln())
@@ -161,7 +161,8 @@ mod tests {
     use super::*;
 
     fn described(scaling: RopeScaling) -> RotaryTable {
-        RotaryTable::new(&RotaryDescription { theta: 10_000.0, dimensions: 16, scaling, style: RotaryStyle::Half })
+        let (dimensions, divisor, style) = (16, 16, RotaryStyle::Half);
+        RotaryTable::new(&RotaryDescription { theta: 10_000.0, dimensions, divisor, scaling, style })
     }
 
     fn table(scaling: RopeScaling) -> Vec<f32> {
