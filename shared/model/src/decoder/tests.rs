@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::{Batch, Decoder, LoraConfig, MemorySource, Mode, ModelConfig, ModelError, Targets, Trainable};
+use crate::{
+    Batch, Bias, Decoder, InitialWeights, LoraConfig, MemorySource, Mode, ModelConfig, ModelError, Regularisation,
+    Targets, Trainable,
+};
 
 fn config(json: &Value) -> ModelConfig {
     ModelConfig::from_json(json).unwrap()
@@ -136,4 +139,62 @@ fn batches_that_do_not_fit_are_refused() {
     batch.position_ids.pop();
     assert!(refusal(&batch).contains("do not fit"));
     assert!(Batch::from_sequences(&[Vec::<u32>::new()]).is_err());
+}
+
+#[test]
+fn noise_on_the_embedding_acts_in_training_only_and_shrinks_with_the_example() {
+    let decoder = Decoder::random(&llama(), 1).unwrap();
+    let noisy = decoder.regularised(Regularisation { neftune_alpha: 5.0, label_smoothing: 0.0 });
+    let batch = Batch::from_sequences(&[vec![1_u32; 2], vec![1; 8]]).unwrap();
+    let plain = decoder.embed(&batch).unwrap();
+    let noise = |seed| {
+        let embedded = noisy.embed_in(&batch, Mode::Train { dropout_seed: seed }).unwrap();
+        (embedded - &plain).unwrap().to_vec2::<f32>().unwrap()
+    };
+    let found = noise(3);
+    for (rows, tokens) in [(&found[..2], 2.0_f32), (&found[2..], 8.0)] {
+        let bound = 5.0 / (tokens * 32.0).sqrt();
+        let largest = rows.iter().flatten().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        assert!(largest <= bound * 1.0001 && largest > bound * 0.8, "{largest} of {bound}");
+    }
+    assert_eq!(found, noise(3));
+    assert_ne!(found, noise(4));
+    let same = noisy.embed_in(&batch, Mode::Evaluate).unwrap();
+    assert_eq!(same.to_vec2::<f32>().unwrap(), plain.to_vec2::<f32>().unwrap());
+}
+
+#[test]
+fn adapters_of_every_kind_decode_as_they_evaluate() {
+    let kinds = [
+        LoraConfig { init_lora_weights: InitialWeights::Random, lora_bias: true, ..LoraConfig::default() },
+        LoraConfig {
+            init_lora_weights: InitialWeights::Random,
+            use_dora: true,
+            bias: Bias::All,
+            ..LoraConfig::default()
+        },
+        LoraConfig {
+            init_lora_weights: InitialWeights::Random,
+            modules_to_save: vec!["wte".to_owned(), "ln_f".to_owned()],
+            ..LoraConfig::default()
+        },
+    ];
+    for kind in kinds {
+        let base = MemorySource::new(Decoder::random(&gpt2(), 1).unwrap().parameters());
+        let mut decoder = Decoder::load(&gpt2(), &base, Trainable::Nothing).unwrap();
+        decoder.add_lora(&LoraConfig { r: 4, ..kind }, 5).unwrap();
+        for parameter in decoder.trainable() {
+            let moved = (parameter.var.as_tensor() * 1.1).unwrap();
+            parameter.var.set(&(moved + 0.01).unwrap()).unwrap();
+        }
+        let tokens = [3_u32, 1, 4, 1, 5, 9];
+        let mut cache = decoder.new_cache(1);
+        decoder.decode(&[&tokens[..3]], &mut cache).unwrap();
+        decoder.decode(&[&tokens[3..5]], &mut cache).unwrap();
+        let decoded = decoder.decode(&[&tokens[5..]], &mut cache).unwrap().to_vec2::<f32>().unwrap();
+        let hidden = decoder.hidden_states(&Batch::from_sequences(&[tokens]).unwrap(), Mode::Evaluate).unwrap();
+        let logits = decoder.logits(&hidden).unwrap().to_vec2::<f32>().unwrap();
+        let largest = decoded[0].iter().zip(&logits[5]).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
+        assert!(largest < 1e-4, "{largest}");
+    }
 }
