@@ -122,7 +122,7 @@ pub(crate) fn figures(tuned: &LossSummary, baseline: Option<&LossSummary>) -> Ta
         let Some(own) = value(tuned) else { continue };
         match baseline.map(value) {
             Some(base) => {
-                let difference = base.map(|base| own - base).unwrap_or(f64::NAN);
+                let difference = base.map_or(f64::NAN, |base| own - base);
                 let difference = match name {
                     "token accuracy" => format!("{} points", signed(100.0 * difference)),
                     _ => signed(difference),

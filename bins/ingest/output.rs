@@ -12,6 +12,7 @@ use dataset::Result;
 use dataset::ingest::Sink;
 
 /// What takes the rows.
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub(crate) enum Tables {
     /// A folder of tables.
     Folder { splits: BTreeMap<Split, ExampleWriter>, rejects: RejectWriter },

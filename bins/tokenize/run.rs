@@ -181,7 +181,7 @@ fn check(outcomes: &Outcomes, max_length: usize) -> Result<()> {
 }
 
 fn rows(outcomes: &Outcomes) -> Rows {
-    let sum = |count: fn(&Outcome) -> u64| outcomes.values().map(|outcome| count(outcome)).sum();
+    let sum = |count: fn(&Outcome) -> u64| outcomes.values().map(&count).sum();
     Rows {
         read: sum(|outcome| outcome.read),
         written: sum(|outcome| outcome.written),
@@ -191,7 +191,7 @@ fn rows(outcomes: &Outcomes) -> Rows {
 }
 
 fn warn(outcomes: &Outcomes) {
-    let sum = |count: fn(&Outcome) -> u64| outcomes.values().map(|outcome| count(outcome)).sum::<u64>();
+    let sum = |count: fn(&Outcome) -> u64| outcomes.values().map(&count).sum::<u64>();
     let straddling = sum(|outcome| outcome.statistics.straddling_tokens);
     if straddling > 0 {
         cli::warn(&format!(

@@ -60,7 +60,7 @@ impl Base {
             let parameters = self.config.description().parameters();
             return Ok(parameters.iter().map(|parameter| 4 * parameter.shape.iter().product::<usize>() as u64).sum());
         };
-        let size = |path: &Path| path.metadata().map(|found| found.len()).unwrap_or(0);
+        let size = |path: &Path| path.metadata().map_or(0, |found| found.len());
         Ok(artifact::weights::Weights::open_model(folder)?.paths().map(size).sum())
     }
 

@@ -164,7 +164,6 @@ impl Settings {
             seed: self.seed,
             evaluate_every: self.evaluate_every.unwrap_or(1),
             save_every: save_every.unwrap_or(1),
-            ..Options::default()
         };
         options.check()?;
         let tenth = options.total_steps(rows).div_ceil(10);

@@ -25,7 +25,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     };
     let number: f64 = number.parse().map_err(|_| "expected a number with a unit, such as 8GiB".to_owned())?;
     let bytes = number * f64::powi(base, steps);
-    if bytes >= 1.0 && bytes < 1e18 { Ok(bytes as u64) } else { Err("expected more than 0 bytes".to_owned()) }
+    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err("expected more than 0 bytes".to_owned()) }
 }
 
 /// Bytes that this process may still take: what the machine has free or could free, and no more than its control groups

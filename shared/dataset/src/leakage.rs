@@ -91,8 +91,12 @@ impl LeakageCheck {
         let row = self.rows.len();
         let (asked, all) = (hashes(&[prompt]), hashes(&[prompt, reference]));
         self.ids.entry(id.to_owned()).or_default().push(row);
-        whole(&asked).map(|hash| self.prompts.entry(hash).or_default().push(row));
-        whole(&all).map(|hash| self.whole.entry(hash).or_default().push(row));
+        if let Some(hash) = whole(&asked) {
+            self.prompts.entry(hash).or_default().push(row);
+        }
+        if let Some(hash) = whole(&all) {
+            self.whole.entry(hash).or_default().push(row);
+        }
         let mut own: Vec<(u64, bool)> = Vec::new();
         if all.len() > RUN_WORDS {
             own.extend(runs(&all, RUN_WORDS).map(|run| (run, false)));

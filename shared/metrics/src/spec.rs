@@ -108,6 +108,7 @@ impl Spec {
         self.given(option).flatten()
     }
 
+    #[expect(clippy::option_option, reason = "not given, given bare, or given with a value")]
     fn given(&self, option: &str) -> Option<Option<&str>> {
         self.options.iter().rev().find(|(name, _)| name == option).map(|(_, value)| value.as_deref())
     }

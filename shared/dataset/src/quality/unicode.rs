@@ -76,6 +76,7 @@ fn is_control_byte(byte: u8) -> bool {
 }
 
 /// Whether there is a control byte; all bytes of a block are looked at together, so that wide registers serve.
+#[expect(clippy::needless_bitwise_bool, reason = "without branches it runs on vectors")]
 fn has_control_byte(bytes: &[u8]) -> bool {
     bytes.chunks(256).any(|block| {
         block.iter().fold(false, |found, byte| {

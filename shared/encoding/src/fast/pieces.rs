@@ -106,8 +106,8 @@ impl Pattern {
         }
         let length = match self.words {
             Words::Spaced => spaced(text, first, class, LETTER),
-            Words::Letters => self.letters(text, first, class, LETTER),
-            Words::LettersAndMarks => self.letters(text, first, class, LETTER | MARK),
+            Words::Letters => Self::letters(text, first, class, LETTER),
+            Words::LettersAndMarks => Self::letters(text, first, class, LETTER | MARK),
             Words::Cased => self.cased(text, first, class),
         };
         if length > 0 {
@@ -122,7 +122,7 @@ impl Pattern {
     }
 
     /// `[^\r\n\p{L}\p{N}]?` and then letters.
-    fn letters(self, text: &str, first: char, class: u8, wanted: u8) -> usize {
+    fn letters(text: &str, first: char, class: u8, wanted: u8) -> usize {
         if leads(first, class) {
             let start = first.len_utf8();
             let end = run(text, start, |class| class & wanted != 0);

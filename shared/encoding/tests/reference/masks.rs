@@ -3,7 +3,7 @@
 
 use crate::{chat, encoder, reference};
 use artifact::{Example, Kind, Message};
-use encoding::{EncodeOptions, EncodedExample, ExampleEncoder, NOT_TRAINED, Refusal, Render, RewrittenTurns, TrainOn};
+use encoding::{EncodeOptions, EncodedExample, ExampleEncoder, NOT_TRAINED, Refusal, RewrittenTurns, TrainOn};
 use proptest::prelude::*;
 
 const CHATML: &str = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";

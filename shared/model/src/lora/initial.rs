@@ -34,16 +34,17 @@ fn orthogonal(
     let half = rank / 2;
     let for_a = random::normal(seed, &format!("{a_name}.spread"), input * half, 1.0);
     let for_b = random::normal(seed, &format!("{b_name}.spread"), half * output, 1.0);
+    let entry = |row: usize, column: usize| q[row][column];
     let dot = |left: &dyn Fn(usize) -> f32, right: &dyn Fn(usize) -> f64| -> f32 {
         ((0..half).map(|k| f64::from(left(k)) * right(k)).sum::<f64>() / 10.0) as f32
     };
     let mut a = Vec::with_capacity(rank * input);
     for r in 0..rank {
-        a.extend((0..input).map(|i| dot(&|k| for_a[i * half + k], &|k| q[2 * k][r])));
+        a.extend((0..input).map(|i| dot(&|k| for_a[i * half + k], &|k| entry(2 * k, r))));
     }
     let mut b = Vec::with_capacity(output * rank);
     for o in 0..output {
-        b.extend((0..rank).map(|r| dot(&|k| for_b[k * output + o], &|k| q[2 * k + 1][r])));
+        b.extend((0..rank).map(|r| dot(&|k| for_b[k * output + o], &|k| entry(2 * k + 1, r))));
     }
     (a, b)
 }

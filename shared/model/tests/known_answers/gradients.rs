@@ -76,7 +76,7 @@ fn bits(decoder: &Decoder, golden: &serde_json::Value, checkpointed: Option<usiz
             take(&mut loss.loss_sum.backward().unwrap()).unwrap();
         }
         Some(layers) => {
-            let head = |hidden: &Tensor| Ok((decoder.loss_of(hidden, &targets)?.loss_sum, ()));
+            let head = |hidden: &Tensor| Ok((decoder.loss_of(hidden, &targets, mode)?.loss_sum, ()));
             decoder.gradients(&batch, mode, layers, head, &mut take).unwrap();
         }
     }
