@@ -68,7 +68,7 @@ fn a_configuration_that_is_not_honoured_is_refused_by_name() {
         ("model_type", json!("mamba"), ["`mamba` is not supported", "llama"]),
         ("quantization_config", json!({"bits": 4}), ["quantization_config", "unquantised"]),
         ("hidden_act", json!("mish"), ["hidden_act", "silu"]),
-        ("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0}), ["rope_type", "llama3"]),
+        ("rope_scaling", json!({"rope_type": "spiral", "factor": 4.0}), ["rope_type", "llama3"]),
         ("num_key_value_heads", json!(3), ["num_key_value_heads", "divisor"]),
         ("vocab_size", json!("many"), ["vocab_size", "positive whole number"]),
         ("hidden_size", Value::Null, ["hidden_size", "missing"]),
