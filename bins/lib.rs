@@ -1,5 +1,7 @@
-//! What the binaries share: the global allocator, and the model that evaluate, test and generate look at.
+//! What the binaries share: the global allocator, where a model lies, and the model that evaluate, test and generate look
+//! at.
 
+pub mod locate;
 pub mod memory;
 pub mod pages;
 pub mod subject;

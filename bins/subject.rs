@@ -1,9 +1,9 @@
-//! The model under examination: a base folder, perhaps an adapter on it, and the tokenizer that goes with them.
+//! The model under examination: a base, perhaps an adapter on it, and the tokenizer that goes with them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
-use artifact::{FileRecord, files, hash_file};
+use anyhow::{Context, Result};
+use artifact::{FileRecord, Identity, files, hash_file};
 use cli::Hint;
 use encoding::{
     ChatTemplate, EncodeOptions, EncodingError, ExampleEncoder, Render, TemplateOptions, TemplateOrigin, Tokenizer,
@@ -13,11 +13,13 @@ use model::{Decoder, ModelConfig, Trainable};
 use pretrained::PretrainedError;
 use serde_json::Value;
 
+use crate::locate::{Located, Part, locate};
+
 /// A model found but not loaded yet.
 #[derive(Debug, Clone)]
 pub struct Subject {
-    model: PathBuf,
-    adapter: Option<PathBuf>,
+    model: Located,
+    adapter: Option<Located>,
 }
 
 /// A model in memory.
@@ -32,27 +34,30 @@ pub struct Loaded {
 }
 
 impl Subject {
-    /// Finds the folders.
+    /// Finds the folders, here or on the hub.
     ///
     /// # Errors
     /// Where one does not exist.
     pub fn find(model: &str, adapter: Option<&Path>) -> Result<Self> {
-        let model = with_hint(pretrained::model_folder(model))?;
-        if let Some(adapter) = adapter.filter(|adapter| !adapter.is_dir()) {
-            return Err(anyhow!("{} is not a folder", adapter.display()))
-                .hint("--adapter takes the folder that retune-train or PEFT wrote");
-        }
-        Ok(Self { model, adapter: adapter.map(Path::to_path_buf) })
+        let adapter = adapter.map(|adapter| locate(&adapter.to_string_lossy(), "--adapter", Part::Adapter));
+        let adapter = adapter.transpose()?;
+        Ok(Self { model: locate(model, "--model", Part::Model)?, adapter })
+    }
+
+    /// `identity`, with where on a hub the model and the adapter came from.
+    pub fn name_origins(&self, identity: Identity) -> Identity {
+        let adapter = self.adapter.as_ref().and_then(|adapter| adapter.origin.as_deref());
+        identity.with_origin("model", self.model.origin.as_deref()).with_origin("adapter", adapter)
     }
 
     /// The model's folder.
     pub fn folder(&self) -> &Path {
-        &self.model
+        &self.model.folder
     }
 
     /// Where the result of training lies: the adapter's folder, or else the model's.
     pub fn tuned_folder(&self) -> &Path {
-        self.adapter.as_deref().unwrap_or(&self.model)
+        self.adapter.as_ref().map_or(self.folder(), |adapter| &adapter.folder)
     }
 
     /// Whether there is an adapter, so that the base can be had from the same load.
@@ -60,12 +65,11 @@ impl Subject {
         self.adapter.is_some()
     }
 
-    /// For people: the folders' own names, without the way to them.
+    /// For people: names on the hub, or the folders' own without the way to them.
     pub fn name(&self) -> String {
-        let name = |path: &Path| pretrained::base_model_name(&path.to_string_lossy());
         match &self.adapter {
-            Some(adapter) => format!("{} with adapter {}", name(&self.model), name(adapter)),
-            None => name(&self.model),
+            Some(adapter) => format!("{} with adapter {}", self.model.name, adapter.name),
+            None => self.model.name.clone(),
         }
     }
 
@@ -75,12 +79,12 @@ impl Subject {
     /// # Errors
     /// Where a file cannot be read.
     pub fn records(&self) -> Result<Vec<FileRecord>> {
-        let mut records = with_hint(pretrained::model_records(&self.model))?;
-        let generation = self.model.join(files::GENERATION_CONFIG);
+        let mut records = with_hint(pretrained::model_records(self.folder()))?;
+        let generation = self.folder().join(files::GENERATION_CONFIG);
         if generation.is_file() {
             records.push(hash_file(&generation, format!("model/{}", files::GENERATION_CONFIG))?);
         }
-        if let Some(adapter) = &self.adapter {
+        if let Some(Located { folder: adapter, .. }) = &self.adapter {
             records.extend(with_hint(pretrained::adapter_records(adapter))?);
             let travelling = with_hint(pretrained::tokenizer_records(adapter))?;
             records.extend(
@@ -95,9 +99,9 @@ impl Subject {
     /// # Errors
     /// What is wrong with the folders, with a hint.
     pub fn load(&self) -> Result<Loaded> {
-        let opened = with_hint(pretrained::open_model(&self.model, Trainable::Nothing))?;
+        let opened = with_hint(pretrained::open_model(self.folder(), Trainable::Nothing))?;
         let mut decoder = opened.decoder;
-        if let Some(adapter) = &self.adapter {
+        if let Some(Located { folder: adapter, .. }) = &self.adapter {
             with_hint(pretrained::open_adapter(&mut decoder, adapter))?;
         }
         for note in opened.config.notes() {
@@ -132,8 +136,8 @@ impl Subject {
     }
 
     fn tokenizer_folder(&self) -> &Path {
-        let travels = self.adapter.as_deref().filter(|folder| folder.join(files::TOKENIZER).is_file());
-        travels.unwrap_or(&self.model)
+        let adapter = self.adapter.as_ref().map(|adapter| adapter.folder.as_path());
+        adapter.filter(|folder| folder.join(files::TOKENIZER).is_file()).unwrap_or(self.folder())
     }
 }
 

@@ -53,6 +53,8 @@ NEW_TOKENIZER   ?=           ## train a tokenizer on the data: bpe:SIZE
 TOKENIZE_FLAGS  ?=           ## more flags of retune-tokenize
 
 # train: tokens to a model.
+OBJECTIVE       ?=           ## sft, or from preference pairs dpo, orpo; empty: sft
+BETA            ?=           ## of dpo and orpo; empty: 0.1
 METHOD          ?= $(if $(call given,INIT_CONFIG),full,lora)  ## lora, full, qlora, dora
 INIT_CONFIG     ?=           ## a config.json: start from random weights instead of MODEL
 LEARNING_RATE   ?=           ## peak learning rate; empty: 2e-4 for adapters, less for a whole model
@@ -88,8 +90,8 @@ ingest_options   := --format=FORMAT --map=MAP --split=SPLIT --dedup=DEDUP --seed
 holdout_options  := --format=FORMAT --map=MAP --dedup=DEDUP --seed=SEED
 tokenize_options := $(if $(call given,NEW_TOKENIZER),--new-tokenizer=NEW_TOKENIZER,--model=MODEL) \
                     --max-length=MAX_LENGTH --overflow=OVERFLOW --pack=PACK --train-on=TRAIN_ON
-train_options    := $(if $(call given,INIT_CONFIG),--init-config=INIT_CONFIG,--model=MODEL) --method=METHOD \
-                    --learning-rate=LEARNING_RATE $(if $(call given,MAX_STEPS),--max-steps=MAX_STEPS,--epochs=EPOCHS) \
+train_options    := $(if $(call given,INIT_CONFIG),--init-config=INIT_CONFIG,--model=MODEL) --objective=OBJECTIVE --beta=BETA \
+                    --method=METHOD --learning-rate=LEARNING_RATE $(if $(call given,MAX_STEPS),--max-steps=MAX_STEPS,--epochs=EPOCHS) \
                     --batch-size=BATCH_SIZE $(if $(lora),--lora-r=LORA_R --lora-alpha=LORA_ALPHA) --seed=SEED
 evaluate_options := $(if $(lora),--model=MODEL)
 test_options     := $(evaluate_options) --metrics=METRICS --max-new-tokens=MAX_NEW_TOKENS --seed=SEED

@@ -51,6 +51,33 @@ fn what_is_not_there_or_does_not_fit_is_said() {
 }
 
 #[test]
+fn large_weights_are_written_in_shards() {
+    let Some(model) = reference("models/stories260K") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let export = |from: &std::path::Path, out: &str, size: &str| {
+        let mut command = program("retune-export");
+        command.arg("--model").arg(from).arg("--out").arg(folder.path().join(out));
+        command.args(["--max-shard-size", size, "--json", "-q"]).assert()
+    };
+    export(&model, "shards", "300KB").success();
+    let shards = folder.path().join("shards");
+    assert!(!shards.join("model.safetensors").exists());
+    let index = std::fs::read(shards.join("model.safetensors.index.json")).expect("an index");
+    let index: serde_json::Value = serde_json::from_slice(&index).expect("JSON");
+    assert_eq!(index["metadata"]["total_parameters"], 260_032);
+    for file in index["weight_map"].as_object().expect("a map").values() {
+        let size = std::fs::metadata(shards.join(file.as_str().expect("a name"))).expect("a shard").len();
+        assert!(size < 310_000, "{file}: {size}");
+    }
+    // And back into one file: the same bytes as the model's own weights, whole.
+    let run = export(&shards, "whole", "1GB").success();
+    let report: serde_json::Value = serde_json::from_slice(&run.get_output().stdout).expect("JSON");
+    assert_eq!((&report["stored_difference"], &report["tokenizer"]), (&0.0.into(), &"base".into()));
+    assert!(folder.path().join("whole/model.safetensors").is_file());
+    assert!(stderr(&export(&model, "out", "5").code(2)).contains("such as 5GB"));
+}
+
+#[test]
 fn help_is_stable() {
     let help = program("retune-export").arg("--help").assert().success();
     insta::assert_snapshot!(String::from_utf8_lossy(&help.get_output().stdout));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which of our crates each of our crates may depend on. Cargo itself refuses cycles; this keeps the direction.
-const MAY_DEPEND_ON: [(&str, &[&str]); 12] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 13] = [
     ("kernels", &[]),
     ("metrics", &[]),
     ("report", &[]),
@@ -20,6 +20,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 12] = [
     ("dataset", &["artifact"]),
     ("encoding", &["artifact"]),
     ("cli", &["artifact"]),
+    ("hub", &[]),
     // The root package, which owns the programs.
     (
         "retune",
@@ -29,6 +30,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 12] = [
             "dataset",
             "encoding",
             "generation",
+            "hub",
             "metrics",
             "model",
             "pretrained",

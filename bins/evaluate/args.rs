@@ -28,20 +28,20 @@ pub(crate) struct Args {
     #[arg(value_name = "TOKENS", required_unless_present = "compare", conflicts_with = "compare")]
     pub(crate) tokens: Option<PathBuf>,
 
-    /// The model, or the base under the adapter: a local Hugging Face folder
+    /// The model, or the base under the adapter: a Hugging Face folder, or a name on a hub such as org/name
     #[arg(long, value_name = "DIR|NAME", required_unless_present = "compare", conflicts_with = "compare")]
     pub(crate) model: Option<String>,
 
     /// The tuned adapter: a PEFT folder, such as retune-train writes
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR|NAME")]
     pub(crate) adapter: Option<PathBuf>,
 
     /// Which splits of the folder to measure, several by commas; the figures at the top are those of the first
     #[arg(long, value_enum, value_delimiter = ',', default_value = "validation")]
     pub(crate) split: Vec<SplitName>,
 
-    /// Measure the base too: the model without its adapter, or for a whole tuned model the one in =DIR
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    /// Measure the base too: the model without its adapter, or for a whole tuned model the one in =DIR|NAME
+    #[arg(long, value_name = "DIR|NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub(crate) baseline: Option<String>,
 
     /// The folder of retune-ingest that was tokenized: figures for each value of the columns that it kept

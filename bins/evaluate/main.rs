@@ -9,6 +9,7 @@ mod fit;
 mod general;
 mod groups;
 mod loss;
+mod preference;
 mod run;
 mod summary;
 mod suspects;

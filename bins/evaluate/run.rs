@@ -22,7 +22,7 @@ use crate::groups::{self, KeptColumns};
 use crate::loss::{ExampleTotals, Tokens};
 use crate::summary::{self, ChoicesSummary, GeneralSummary, Summary};
 use crate::suspects::{self, Courses};
-use crate::{compare, general};
+use crate::{compare, general, preference};
 
 /// The options that decide the result.
 #[derive(Serialize)]
@@ -68,12 +68,15 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let found = find(args)?;
     let splits = found.tokens.iter().map(|(split, _)| split.clone()).collect();
     let options = Options { splits, baseline: !matches!(found.baseline, Baseline::None) };
-    let identity = cli::identity("retune-evaluate", &options, found.inputs.clone());
+    let identity = found.subject.name_origins(cli::identity("retune-evaluate", &options, found.inputs.clone()));
     if let Some(outcome) = cli::up_to_date(out, &identity, args.output.force)? {
         return Ok(outcome);
     }
     let loaded = found.subject.load()?;
     let base = base_decoder(&found, &loaded)?;
+    if preference::holds_pairs(&found.tokens)? {
+        return pairs(args, &found, identity, (&loaded, base.as_ref()));
+    }
     let tokenizer = tokenizer(args, &found);
     let mut measured = Vec::new();
     for (split, path) in &found.tokens {
@@ -85,6 +88,24 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     }
     let more = More::measure(args, &loaded, base.as_ref(), tokenizer.as_ref())?;
     write(out, &found, identity, &measured, more)
+}
+
+/// Measures preference pairs instead.
+fn pairs(args: &Args, found: &Found, identity: Identity, models: (&Loaded, Option<&Decoder>)) -> Result<Outcome> {
+    let [(split, path)] = &found.tokens[..] else {
+        return Err(
+            cli::Usage("preference pairs are measured one split at a time: name one with --split".into()).into()
+        );
+    };
+    if args.data.is_some() || !args.general.is_empty() || args.choices.is_some() {
+        let what = "--data, --general and --choices do not go with preference pairs";
+        return Err(cli::Usage(what.into()).into());
+    }
+    let pairs = preference::Pairs::read(path, &models.0.config)?;
+    let tuned = pairs.measure(&models.0.decoder)?;
+    let baseline = models.1.map(|base| pairs.measure(base)).transpose()?;
+    let place = (args.output.folder()?, split.clone(), found.subject.name());
+    preference::write(place, (identity, &found.inputs), pairs, (&tuned, baseline.as_deref()))
 }
 
 /// What is measured beside the tokens.

@@ -16,16 +16,17 @@ use std::path::PathBuf;
 Examples:
   retune-export --model base --adapter model --out merged                 one folder with everything
   retune-export --model base --adapter model --out merged --dtype f16     half the size
+  retune-export --model base --adapter model --out merged --max-shard-size 2GB
   retune-export --model tuned --out copy --dtype bf16                     convert a whole model"
 )]
 pub(crate) struct Args {
-    /// The base model: a local Hugging Face folder
+    /// The base model: a Hugging Face folder, or a name on a hub such as org/name
     #[arg(long, value_name = "DIR|NAME")]
     #[serde(skip)]
     pub model: String,
 
     /// The PEFT adapter to fold in
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR|NAME")]
     #[serde(skip)]
     pub adapter: Option<PathBuf>,
 
@@ -36,6 +37,10 @@ pub(crate) struct Args {
     /// Number format of the written weights [default: that of the base]
     #[arg(long, value_enum)]
     pub dtype: Option<Dtype>,
+
+    /// Largest size of one file of weights, such as 500MB or 2GiB; larger models are written in shards with an index
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = size)]
+    pub max_shard_size: u64,
 
     /// Number format of GGUF weights: f16, q8_0 or q4_k_m
     #[arg(long, value_name = "TYPE")]
@@ -54,6 +59,23 @@ impl cli::StageArgs for Args {
     fn common(&self) -> &cli::Common {
         &self.common
     }
+}
+
+/// A number of bytes with its unit: powers of 1,000 (KB, MB, GB) or of 1,024 (KiB, MiB, GiB).
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim().to_lowercase().as_str() {
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        _ => return Err("expected a number with KB, MB, GB, KiB, MiB or GiB, such as 5GB".into()),
+    };
+    let number = number.parse::<u64>().ok().filter(|&number| number > 0).and_then(|number| number.checked_mul(factor));
+    number.ok_or_else(|| "expected a size above 0, such as 5GB".into())
 }
 
 /// What to write.

@@ -5,8 +5,10 @@ use anyhow::{Context, Result, bail};
 use artifact::{Committed, OutputFolder};
 use candle_core::Tensor;
 use cli::{Hint, Outcome, Report, Usage, format};
+use encoding::{EncodingError, Specials, Tokenizer};
 use model::{Batch, Decoder, MemorySource, Mode, Trainable};
 use pretrained::{PretrainedError, SaveType};
+use retune::locate::{Located, Part, locate};
 use serde::Serialize;
 use std::path::Path;
 
@@ -23,6 +25,8 @@ struct Summary {
     dtype: &'static str,
     /// Largest difference between a logit of the merged model and of base + adapter, before rounding to `dtype`.
     merge_difference: Option<f32>,
+    /// Whose tokenizer went along: `adapter`, `base`, or none.
+    tokenizer: Option<&'static str>,
     /// The same with the weights as they are written.
     stored_difference: f32,
 }
@@ -31,12 +35,18 @@ struct Summary {
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     refuse_what_is_not_built(args)?;
     let out = args.output.folder()?;
-    let folder = pretrained::model_folder(&args.model).hint_from(remedy)?;
+    let adapter = args.adapter.as_ref().map(|given| locate(&given.to_string_lossy(), "--adapter", Part::Adapter));
+    let adapter = adapter.transpose()?;
+    let Located { folder, origin, .. } = locate(&args.model, "--model", Part::Model)?;
     let mut inputs = pretrained::model_records(&folder).hint_from(remedy)?;
-    if let Some(adapter) = &args.adapter {
+    if let Some(Located { folder: adapter, .. }) = &adapter {
         inputs.extend(pretrained::adapter_records(adapter).hint_from(remedy)?);
     }
-    let identity = cli::identity("retune-export", args, inputs);
+    let adapter_origin = adapter.as_ref().and_then(|adapter| adapter.origin.as_deref());
+    let identity = cli::identity("retune-export", args, inputs)
+        .with_origin("model", origin.as_deref())
+        .with_origin("adapter", adapter_origin);
+    let adapter = adapter.map(|adapter| adapter.folder);
     if let Some(outcome) = cli::up_to_date(out, &identity, args.output.force)? {
         return Ok(outcome);
     }
@@ -44,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
 
     let base = pretrained::open_model(&folder, Trainable::Nothing).hint_from(remedy)?;
     let mut decoder = base.decoder;
-    if let Some(adapter) = &args.adapter {
+    if let Some(adapter) = &adapter {
         pretrained::open_adapter(&mut decoder, adapter).hint_from(remedy)?;
     }
     let config_json = pretrained::merged_config(&decoder, &base.config_json);
@@ -52,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let save_type = args.dtype.map_or_else(|| SaveType::of_config(&base.config_json), Dtype::save_type);
     let merged = decoder.merged()?;
     let expected = probe(&decoder)?;
-    let merge_difference = match args.adapter {
+    let merge_difference = match adapter {
         Some(_) => Some(difference(&expected, &probe(&reload(&config, merged.clone())?)?)?),
         None => None,
     };
@@ -64,19 +74,47 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let parameters = merged.iter().map(|(_, tensor)| tensor.elem_count() as u64).sum();
 
     let mut files = pretrained::model_files(merged, &config_json, base.generation_config.as_ref(), save_type)?;
-    let tokenizer = args.adapter.as_deref().map(pretrained::tokenizer_files).filter(|files| !files.is_empty());
+    let tokenizer = adapter.as_deref().map(pretrained::tokenizer_files).filter(|files| !files.is_empty());
     files.extend(tokenizer.unwrap_or_else(|| pretrained::tokenizer_files(&folder)));
-    let outputs = pretrained::stage(files, &output)?;
+    let tokenizer = check_tokenizer(&folder, adapter.as_deref(), base.config.vocabulary())?;
+    let outputs = pretrained::stage(pretrained::in_shards(files, args.max_shard_size), &output)?;
     let summary = Summary {
         parameters,
         bytes: outputs.iter().map(|file| file.record().bytes).sum(),
         dtype: name_of(save_type),
         merge_difference,
+        tokenizer,
         stored_difference: difference(&expected, &probe(&stored)?)?,
     };
     let report = Report::new(text(&summary, out), &summary);
     output.commit(Committed { outputs, identity, seed: None, rows: None, summary: report.json.clone() })?;
     Ok(Outcome::Done(report))
+}
+
+/// The tokenizer that travels must mean by every id what the model learnt: its ids are in the model's vocabulary, and an
+/// adapter's own tokenizer cuts a text with letters, digits, marks and line breaks as the base's does, or that is said.
+fn check_tokenizer(base: &Path, adapter: Option<&Path>, vocabulary: usize) -> Result<Option<&'static str>> {
+    const TEXT: &str = "Hello, world! 1234 + 5.6 = ?\n\n\tdef f(x): return x  # ünïcödé, 漢字, 🙂\r\n";
+    let has = |folder: &&Path| folder.join(artifact::files::TOKENIZER).is_file();
+    let open = |folder: &Path| -> Result<Tokenizer> {
+        Tokenizer::open(folder).hint_from(|error| error.downcast_ref::<EncodingError>()?.hint().map(str::to_owned))
+    };
+    let own = adapter.filter(has);
+    let Some(travelling) = own.or(Some(base).filter(has)) else { return Ok(None) };
+    let tokenizer = open(travelling)?;
+    let ids = tokenizer.encode(TEXT, Specials::None)?.ids;
+    if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
+        bail!(
+            "the tokenizer in {} has token {id}, and the model has {vocabulary}: nothing was written",
+            travelling.display()
+        );
+    }
+    if own.is_some() && has(&base) && open(base)?.encode(TEXT, Specials::None)?.ids != ids {
+        cli::warn(
+            "the adapter's tokenizer cuts text otherwise than the base's: the adapter's was exported, which it was tuned with",
+        );
+    }
+    Ok(Some(if own.is_some() { "adapter" } else { "base" }))
 }
 
 fn refuse_what_is_not_built(args: &Args) -> Result<()> {
@@ -139,7 +177,7 @@ impl Dtype {
 }
 
 fn text(summary: &Summary, out: &Path) -> String {
-    let Summary { parameters, bytes, dtype, merge_difference, stored_difference } = summary;
+    let Summary { parameters, bytes, dtype, merge_difference, stored_difference, .. } = summary;
     let checked = match merge_difference {
         Some(difference) => format!(
             "checked: largest difference to base + adapter in a logit {difference:.1e} when folded, {stored_difference:.1e} as stored\n"

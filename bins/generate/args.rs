@@ -21,12 +21,12 @@ Examples:
   echo 'Hello' | retune-generate --model base --prompts -"
 )]
 pub(crate) struct Args {
-    /// The model, or the base under the adapter: a local Hugging Face folder
+    /// The model, or the base under the adapter: a Hugging Face folder, or a name on a hub such as org/name
     #[arg(long, value_name = "DIR|NAME")]
     pub(crate) model: String,
 
     /// A tuned adapter: a PEFT folder, such as retune-train writes
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR|NAME")]
     pub(crate) adapter: Option<PathBuf>,
 
     /// Answer or continue this text

@@ -14,9 +14,9 @@ use crate::{chat, prompts};
 
 /// Runs the binary.
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
-    let interrupt = cli::watch_interrupts("stopping; once more stops at once")?;
+    let watch = || cli::watch_interrupts("stopping; once more stops at once");
     if args.chat {
-        return converse(&Session::open(args, interrupt)?);
+        return converse(&Session::open(args, watch)?);
     }
     let texts = match (&args.prompt, &args.prompts) {
         (Some(prompt), _) => vec![prompt.clone()],
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
             return Err(cli::Usage("one of --prompt TEXT, --prompts FILE and --chat is required".into()).into());
         }
     };
-    let session = Session::open(args, interrupt)?;
+    let session = Session::open(args, watch)?;
     let tokens: Vec<Vec<u32>> = texts.iter().map(|text| session.encode(text)).collect::<Result<_>>()?;
     // Under --json standard output belongs to the document.
     let stream = texts.len() == 1 && !args.common.json;

@@ -26,7 +26,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// Loads the model.
-    pub(crate) fn open(args: &Args, interrupt: Interrupt) -> Result<Self> {
+    pub(crate) fn open(args: &Args, watch: impl FnOnce() -> Result<Interrupt>) -> Result<Self> {
         let sampling = Sampling {
             temperature: args.temperature,
             top_k: args.top_k,
@@ -37,6 +37,8 @@ impl Session {
         };
         sampling.check().map_err(|error| cli::Usage(format!("--{error}")))?;
         let subject = Subject::find(&args.model, args.adapter.as_deref())?;
+        // Only now: a download is to end at the first Ctrl-C, and what has come of it stays.
+        let interrupt = watch()?;
         let encoder = subject.encoder(args.chat_template.as_deref(), Render::Auto)?;
         let loaded = subject.load()?;
         let stopping = Stopping {

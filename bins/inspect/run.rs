@@ -6,6 +6,7 @@ use crate::{artifact_folder, gguf, json_file, model_folder, table, tokenizer_fil
 use anyhow::{Result, anyhow};
 use artifact::{MANIFEST, Manifest};
 use cli::{Hint, Outcome, Report};
+use retune::locate::in_cache;
 use serde_json::Value;
 use std::fs::File;
 use std::io::Read;
@@ -14,7 +15,8 @@ use std::path::Path;
 /// Runs the program.
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let paint = Paint::for_stdout();
-    let path = artifact_path(&args.path)?;
+    let cached = if args.path.exists() { None } else { in_cache(&args.path.to_string_lossy()) };
+    let path = artifact_path(cached.as_deref().unwrap_or(&args.path))?;
     let mut view = match args.row {
         Some(row) => table::row(&table::table_of(path)?, row.max(1), paint)?,
         None if path.is_dir() => folder(path, paint)?,
@@ -40,7 +42,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
 /// A manifest stands for its folder.
 fn artifact_path(path: &Path) -> Result<&Path> {
     if !path.exists() {
-        return Err(anyhow!("{} does not exist", path.display())).hint("name a folder or a file");
+        return Err(anyhow!("{} does not exist", path.display()))
+            .hint("name a folder, a file, or a model of a hub that is in the cache");
     }
     if path.file_name().is_some_and(|name| name == MANIFEST) {
         let parent = path.parent().unwrap_or(path);

@@ -52,16 +52,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) predictions: Option<PathBuf>,
 
-    /// The model, or the base under the adapter: a local Hugging Face folder
+    /// The model, or the base under the adapter: a Hugging Face folder, or a name on a hub such as org/name
     #[arg(long, value_name = "DIR|NAME", required_unless_present = "predictions", conflicts_with = "predictions")]
     pub(crate) model: Option<String>,
 
     /// The tuned adapter: a PEFT folder, such as retune-train writes
-    #[arg(long, value_name = "DIR", conflicts_with = "predictions")]
+    #[arg(long, value_name = "DIR|NAME", conflicts_with = "predictions")]
     pub(crate) adapter: Option<PathBuf>,
 
-    /// Let the base answer too: the model without its adapter, or for a whole tuned model the one in =DIR
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "",
+    /// Let the base answer too: the model without its adapter, or for a whole tuned model the one in =DIR|NAME
+    #[arg(long, value_name = "DIR|NAME", num_args = 0..=1, require_equals = true, default_missing_value = "",
           conflicts_with = "predictions")]
     pub(crate) baseline: Option<String>,
 

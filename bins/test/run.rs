@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use artifact::{
-    Committed, FileRecord, OutputFolder, Predictions, Rows, Split, files, hash_file, resolve_split, write_predictions,
+    Committed, FileRecord, Identity, OutputFolder, Predictions, Rows, Split, files, hash_file, resolve_split,
+    write_predictions,
 };
 use cli::{Hint, Outcome, Report};
 use encoding::Render;
@@ -69,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     if let Some(template) = &args.generation.chat_template {
         inputs.push(hash_file(template, "chat_template")?);
     }
-    let identity = cli::identity("retune-test", &options, inputs);
+    let identity = source.name_origins(cli::identity("retune-test", &options, inputs));
     if let Some(outcome) = cli::up_to_date(out, &identity, args.output.force)? {
         return Ok(again(outcome));
     }
@@ -168,6 +169,7 @@ fn settings(options: &Value) -> Vec<Setting> {
 }
 
 /// Where answers come from.
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Source<'a> {
     File(&'a Path),
     Model { data: std::path::PathBuf, subject: Subject, baseline: Baseline },
@@ -210,6 +212,13 @@ impl<'a> Source<'a> {
             return Err(cli::Usage(format!("the gate `{gate}` compares with the base: add --baseline")).into());
         }
         Ok(Self::Model { data, subject, baseline })
+    }
+
+    fn name_origins(&self, identity: Identity) -> Identity {
+        match self {
+            Self::File(_) => identity,
+            Self::Model { subject, .. } => subject.name_origins(identity),
+        }
     }
 
     fn data_name(&self) -> String {

@@ -39,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) test: Option<PathBuf>,
 
-    /// The model whose tokenizer and chat template to use: a local Hugging Face folder
+    /// The model whose tokenizer and chat template to use: a Hugging Face folder, or a name on a hub
     #[arg(long, value_name = "DIR|NAME", required_unless_present = "new_tokenizer")]
     pub(crate) model: Option<String>,
 

@@ -4,6 +4,7 @@ use crate::args::Args;
 use anyhow::{Context, Result, anyhow};
 use artifact::{FileRecord, Split, hash_file, resolve_split};
 use cli::Hint;
+use retune::locate::{Part, locate};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,8 @@ pub(crate) struct Inputs {
     pub(crate) splits: Vec<(Split, PathBuf)>,
     /// The model's folder, or none where a tokenizer is trained.
     pub(crate) model: Option<PathBuf>,
+    /// Where on a hub it came from.
+    pub(crate) origin: Option<String>,
     /// The template that replaces the model's: name and source.
     pub(crate) template: Option<(String, String)>,
     /// What the model can take.
@@ -51,7 +54,8 @@ impl Inputs {
     /// Finds and hashes the inputs.
     pub(crate) fn find(args: &Args) -> Result<Self> {
         let splits = splits(args)?;
-        let model = args.model.as_deref().map(model_folder).transpose()?;
+        let model = args.model.as_deref().map(|given| locate(given, "--model", Part::Tokenizer)).transpose()?;
+        let (model, origin) = model.map_or((None, None), |found| (Some(found.folder), found.origin));
         let mut records = Vec::new();
         for (split, path) in splits.iter().filter(|(_, path)| path.as_os_str() != STREAM) {
             records.push(hash_file(path, split.file_name())?);
@@ -72,7 +76,7 @@ impl Inputs {
             }
         };
         let limits = model.as_deref().map(Limits::read).transpose()?.unwrap_or_default();
-        Ok(Self { splits, model, template, limits, records })
+        Ok(Self { splits, model, origin, template, limits, records })
     }
 }
 
@@ -150,13 +154,4 @@ fn splits(args: &Args) -> Result<Vec<(Split, PathBuf)>> {
     let train = resolve_split(&args.data, Split::Train, "retune-ingest")?.into_iter().map(|path| (Split::Train, path));
     let others = given.into_iter().filter_map(|(split, path)| Some((split, path.clone()?)));
     Ok(train.chain(others).collect())
-}
-
-fn model_folder(given: &str) -> Result<PathBuf> {
-    let folder = PathBuf::from(given);
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    Err(anyhow!("{given} does not exist"))
-        .hint("--model takes the path of a Hugging Face model folder; names on a hub are not looked up yet")
 }

@@ -8,7 +8,7 @@ use crate::report::Summary;
 use crate::split::{Outcome, Rules};
 use anyhow::{Result, anyhow};
 use artifact::{
-    Committed, ExampleReader, Identity, OutputFolder, Reject, RejectWriter, Rows, Split, TokenStream, TokenWriter,
+    Committed, ExampleReader, Identity, Kind, OutputFolder, Reject, RejectWriter, Rows, Split, TokenStream, TokenWriter,
 };
 use cli::{Hint, Report};
 use encoding::{ExampleEncoder, Overflow, Packing, Render, RewrittenTurns, TrainOn, tokenizer_files};
@@ -54,7 +54,8 @@ impl Options {
 pub(crate) fn run(args: &Args) -> Result<cli::Outcome> {
     let out = args.output.folder()?;
     let inputs = Inputs::find(args)?;
-    let identity = cli::identity("retune-tokenize", &Options::new(args), inputs.records.clone());
+    let identity = cli::identity("retune-tokenize", &Options::new(args), inputs.records.clone())
+        .with_origin("model", inputs.origin.as_deref());
     if out.as_os_str() == STREAM {
         return to_stream(args, &inputs, identity);
     }
@@ -74,7 +75,8 @@ pub(crate) fn run(args: &Args) -> Result<cli::Outcome> {
         if inputs.are_streamed() { Split::ALL.to_vec() } else { inputs.splits.iter().map(|(s, _)| *s).collect() };
     let mut tables = BTreeMap::new();
     for split in splits {
-        tables.insert(split, TokenWriter::new(folder.stage(&split.file_name())?)?);
+        let file = folder.stage(&split.file_name())?;
+        tables.insert(split, if rules.pairs { TokenWriter::of_pairs(file)? } else { TokenWriter::new(file)? });
     }
     let note = |found: Vec<Reject>| Ok(rejects.write(&found)?);
     let (outcomes, tables) = pipeline::run(&rules, sources(&inputs)?, tables, note)?;
@@ -134,7 +136,14 @@ fn to_stream(args: &Args, inputs: &Inputs, identity: Identity) -> Result<cli::Ou
 fn rules<'run>(args: &Args, inputs: &Inputs, encoder: &'run ExampleEncoder) -> Result<Rules<'run>> {
     let max_length = inputs.limits.row_length(args.max_length, encoder.tokenizer().facts().model_max_length)?;
     let vocabulary = inputs.limits.vocabulary;
-    Ok(Rules { encoder, max_length, overflow: args.overflow, packing: args.pack, shard: args.shard, vocabulary })
+    let pairs = holds_pairs(inputs)?;
+    if pairs && args.overflow == Overflow::Split {
+        return Err(anyhow!(
+            "--overflow split cuts an example into pieces, and a preference pair is compared as a whole"
+        ))
+        .hint("choose --overflow truncate or drop");
+    }
+    Ok(Rules { encoder, max_length, overflow: args.overflow, packing: args.pack, shard: args.shard, vocabulary, pairs })
 }
 
 fn sources(inputs: &Inputs) -> Result<Vec<Source>> {
@@ -146,6 +155,20 @@ fn sources(inputs: &Inputs) -> Result<Vec<Source>> {
 }
 
 type Outcomes = BTreeMap<Split, Outcome>;
+
+/// Whether the examples are preference pairs, by the first one; that all are alike is checked as they are read. Pairs
+/// are not taken from a stream, which is read once.
+fn holds_pairs(inputs: &Inputs) -> Result<bool> {
+    if inputs.are_streamed() {
+        return Ok(false);
+    }
+    for (_, path) in &inputs.splits {
+        if let Some(first) = ExampleReader::open(path)?.next_batch()?.and_then(|batch| batch.into_iter().next()) {
+            return Ok(first.kind == Kind::Preference);
+        }
+    }
+    Ok(false)
+}
 
 /// Refuses a result that would surprise: examples too long without a policy, or nothing left to train on.
 fn check(outcomes: &Outcomes, max_length: usize) -> Result<()> {

@@ -3,7 +3,7 @@
 
 use crate::args::Shard;
 use anyhow::{Result, anyhow};
-use artifact::{Code, Example, PackedExample, Reject, TokenRow};
+use artifact::{Code, Example, Kind, PackedExample, Reject, TokenRow};
 use cli::Hint;
 use encoding::{
     EncodedExample, ExampleEncoder, Fitted, Overflow, Packer, Packing, Refusal, Statistics, StatisticsBuilder, fit,
@@ -24,6 +24,8 @@ pub(crate) struct Rules<'run> {
     pub(crate) shard: Shard,
     /// Rows of the model's embedding.
     pub(crate) vocabulary: Option<usize>,
+    /// Whether the examples are preference pairs.
+    pub(crate) pairs: bool,
 }
 
 /// What became of a split.
@@ -62,6 +64,8 @@ pub(crate) struct SplitWork<'run> {
     window: u64,
     seen: u64,
     packer: Packer<Piece>,
+    /// Preference pairs: each is a row of its own.
+    pairs: Vec<TokenRow>,
     rejects: Vec<Reject>,
     statistics: StatisticsBuilder,
     outcome: Outcome,
@@ -70,10 +74,10 @@ pub(crate) struct SplitWork<'run> {
 impl<'run> SplitWork<'run> {
     /// Begins a split.
     pub(crate) fn new(rules: &'run Rules<'run>) -> Self {
-        let (rejects, statistics, outcome) = Default::default();
+        let (pairs, rejects, statistics, outcome) = Default::default();
         let window = packing_window(rules.max_length) as u64;
         let packer = Packer::new(rules.packing, rules.max_length);
-        Self { rules, window, seen: 0, packer, rejects, statistics, outcome }
+        Self { rules, window, seen: 0, packer, pairs, rejects, statistics, outcome }
     }
 
     /// Takes the next examples; gives the rows that are complete now, and the rejects.
@@ -104,15 +108,20 @@ impl<'run> SplitWork<'run> {
     }
 
     fn flush(&mut self) -> Vec<TokenRow> {
-        let rows = self.packer.flush();
+        let packed = self.packer.flush();
+        let mut rows = std::mem::take(&mut self.pairs);
+        rows.par_extend(packed.into_par_iter().map(token_row));
         self.outcome.rows += rows.len() as u64;
-        rows.into_par_iter().map(token_row).collect()
+        rows
     }
 
     fn encode(&mut self, examples: Vec<Example>) -> Result<()> {
         let encoder = self.rules.encoder;
-        let encoded: Vec<Result<Vec<EncodedExample>, Refusal>> =
-            examples.par_iter().map(|example| encoder.encode_turns(example)).collect();
+        let encode = |example: &Example| match example.kind {
+            Kind::Preference => encoder.encode_pair(example).map(Vec::from),
+            _ => encoder.encode_turns(example),
+        };
+        let encoded: Vec<Result<Vec<EncodedExample>, Refusal>> = examples.par_iter().map(encode).collect();
         examples.into_iter().zip(encoded).try_for_each(|(example, encoded)| self.place_or_refuse(&example, encoded))
     }
 
@@ -127,6 +136,10 @@ impl<'run> SplitWork<'run> {
         };
         for encoded in &turns {
             self.check_vocabulary(example, encoded)?;
+        }
+        self.check_kind(example)?;
+        if self.rules.pairs {
+            return self.place_pair(example, turns);
         }
         self.outcome.turn_by_turn += u64::from(turns.len() > 1);
         self.place(example, turns)
@@ -149,11 +162,7 @@ impl<'run> SplitWork<'run> {
             }
         }
         if left_out > 0 && self.rules.overflow == Overflow::Error {
-            self.outcome.too_long_count += 1;
-            if self.outcome.too_long.len() < LISTED {
-                let Example { source_file, source_row, .. } = example;
-                self.outcome.too_long.push(format!("{source_file}:{source_row}: {length} tokens"));
-            }
+            self.note_too_long(example, length);
             return Ok(());
         }
         if kept.is_empty() {
@@ -161,11 +170,7 @@ impl<'run> SplitWork<'run> {
             return self.reject(example, Code::TooLong, detail, true);
         }
         self.outcome.written += 1;
-        if lost > 0 {
-            self.outcome.truncated += 1;
-            let detail = format!("{length} tokens: the last {lost} were cut off, the rest was kept");
-            self.reject(example, Code::TooLong, detail, false)?;
-        }
+        self.note_loss(example, length, lost)?;
         if left_out > 0 {
             let detail =
                 format!("{left_out} of its {count} turns have more than {max_length} tokens and were left out");
@@ -175,11 +180,78 @@ impl<'run> SplitWork<'run> {
         Ok(())
     }
 
-    fn pack(&mut self, encoded: EncodedExample, example: &Example) {
+    /// Fits both sides of a preference pair, which is kept as a whole or not at all, and puts them one behind the other.
+    fn place_pair(&mut self, example: &Example, sides: Vec<EncodedExample>) -> Result<()> {
+        let max_length = self.rules.max_length;
+        let length = sides.iter().map(EncodedExample::len).max().unwrap_or(0);
+        self.outcome.longest = self.outcome.longest.max(length);
+        let (mut kept, mut lost) = (Vec::new(), 0);
+        for side in sides {
+            match fit(side, max_length, self.rules.overflow) {
+                Fitted::Kept { pieces, lost: tokens } => {
+                    lost += tokens;
+                    kept.extend(pieces);
+                }
+                Fitted::TooLong if self.rules.overflow == Overflow::Error => {
+                    self.note_too_long(example, length);
+                    return Ok(());
+                }
+                Fitted::TooLong => {
+                    let detail = format!("{length} tokens, at most {max_length} fit");
+                    return self.reject(example, Code::TooLong, detail, true);
+                }
+            }
+        }
+        if kept[0].input_ids == kept[1].input_ids {
+            let detail = "chosen and rejected are the same tokens, in what fits: there is nothing to prefer";
+            return self.reject(example, Code::Empty, detail.into(), true);
+        }
+        self.outcome.written += 1;
+        self.note_loss(example, length, lost)?;
+        let chosen_length = Some(kept[0].len() as u32);
+        let pieces = kept.into_iter().map(|side| self.piece(side, example)).collect();
+        self.pairs.push(TokenRow { chosen_length, ..token_row(pieces) });
+        Ok(())
+    }
+
+    fn note_too_long(&mut self, example: &Example, length: usize) {
+        self.outcome.too_long_count += 1;
+        if self.outcome.too_long.len() < LISTED {
+            let Example { source_file, source_row, .. } = example;
+            self.outcome.too_long.push(format!("{source_file}:{source_row}: {length} tokens"));
+        }
+    }
+
+    fn note_loss(&mut self, example: &Example, length: usize, lost: usize) -> Result<()> {
+        if lost == 0 {
+            return Ok(());
+        }
+        self.outcome.truncated += 1;
+        let detail = format!("{length} tokens: the last {lost} were cut off, the rest was kept");
+        self.reject(example, Code::TooLong, detail, false)
+    }
+
+    /// Pairs and other examples are trained on in different ways, so a table holds one or the other.
+    fn check_kind(&self, example: &Example) -> Result<()> {
+        if (example.kind == Kind::Preference) == self.rules.pairs {
+            return Ok(());
+        }
+        let (found, others) =
+            if self.rules.pairs { (example.kind.as_str(), "preference pairs") } else { ("preference", "no pairs") };
+        let Example { source_file, source_row, .. } = example;
+        Err(anyhow!("{source_file}:{source_row}: an example of kind {found} among {others}"))
+            .hint("ingest preference pairs into a folder of their own: they are trained on with another objective")
+    }
+
+    fn piece(&mut self, encoded: EncodedExample, example: &Example) -> Piece {
         let Example { id, source_file, source_row, .. } = example;
         self.statistics.add(&encoded, source_file, *source_row);
+        Piece { encoded, id: id.clone(), source_file: source_file.clone(), source_row: *source_row }
+    }
+
+    fn pack(&mut self, encoded: EncodedExample, example: &Example) {
         let length = encoded.len();
-        let piece = Piece { encoded, id: id.clone(), source_file: source_file.clone(), source_row: *source_row };
+        let piece = self.piece(encoded, example);
         self.packer.push(piece, length);
     }
 

@@ -18,6 +18,7 @@ use training::ScheduleShape;
 Examples:
   retune-train tokens --model base --out model                        tune with LoRA
   retune-train tokens --model base --out model --method full          tune every weight
+  retune-train pairs --model base --out model --objective dpo         learn which answers are preferred
   retune-train tokens --init-config small.json --out base             pre-train from random weights
   retune-train tokens --model base --out model --resume               go on after Ctrl-C or a crash
   retune-train tokens --model base --out model --plan                 say what it would take, and stop"
@@ -31,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) validation: Option<PathBuf>,
 
-    /// The base model: a local Hugging Face folder
+    /// The base model: a Hugging Face folder, or a name on a hub such as org/name@revision
     #[arg(long, value_name = "DIR|NAME", required_unless_present = "init_config")]
     pub(crate) model: Option<String>,
 
@@ -40,13 +41,16 @@ pub(crate) struct Args {
     pub(crate) init_config: Option<PathBuf>,
 
     /// Go on training this PEFT adapter instead of a new one
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR|NAME")]
     pub(crate) adapter: Option<PathBuf>,
 
     /// What is trained: low-rank adapters beside the frozen weights, or every weight [default: lora, with
     /// --init-config: full]
     #[arg(long, value_enum, help_heading = "Method")]
     pub(crate) method: Option<Method>,
+
+    #[command(flatten)]
+    pub(crate) objective: super::preference::ObjectiveArgs,
 
     #[command(flatten)]
     pub(crate) lora: LoraArgs,

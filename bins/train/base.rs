@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
-use artifact::{FileRecord, files, hash_file};
-use cli::Hint;
+use anyhow::{Context, Result};
+use artifact::{FileRecord, Identity, files, hash_file};
 use model::{Decoder, LoraConfig, ModelConfig, Trainable};
 use pretrained::{ModelFile, SaveType};
+use retune::locate::{Located, Part, locate};
 use serde_json::Value;
 
 use super::args::Args;
@@ -18,6 +18,7 @@ use super::resolve::Settings;
 pub(crate) struct Base {
     folder: Option<PathBuf>,
     name: String,
+    origins: [(&'static str, Option<String>); 2],
     config: ModelConfig,
     config_json: Value,
     adapter: Option<(PathBuf, LoraConfig)>,
@@ -28,24 +29,31 @@ impl Base {
     /// Reads the configuration of the model, and of the adapter to continue.
     pub(crate) fn find(args: &Args) -> Result<Self> {
         let adapter = args.adapter.as_deref().map(read_adapter_config).transpose()?;
+        let (adapter, adapter_origin) = adapter.map_or((None, None), |(found, origin)| (Some(found), origin));
         let token_folder = args.tokens.is_dir().then(|| args.tokens.clone());
         let has_tokenizer = |folder: &PathBuf| folder.join(files::TOKENIZER).is_file();
         if let Some(path) = &args.init_config {
             let tokenizer = token_folder.filter(has_tokenizer);
             let (config, config_json) = init::configuration(path, tokenizer.as_deref())?;
-            return Ok(Self { folder: None, name: String::new(), config, config_json, adapter, tokenizer });
+            let origins = [("model", None), ("adapter", None)];
+            return Ok(Self { folder: None, name: String::new(), origins, config, config_json, adapter, tokenizer });
         }
         let given = args.model.as_deref().expect("clap requires --model without --init-config");
-        let folder = model_folder(given)?;
+        let Located { folder, name, origin } = locate(given, "--model", Part::Model)?;
         let (config, config_json) = pretrained::open_config(&folder)?;
         let tokenizer = token_folder.into_iter().chain([folder.clone()]).find(has_tokenizer);
-        let name = pretrained::base_model_name(given);
-        Ok(Self { folder: Some(folder), name, config, config_json, adapter, tokenizer })
+        let origins = [("model", origin), ("adapter", adapter_origin)];
+        Ok(Self { folder: Some(folder), name, origins, config, config_json, adapter, tokenizer })
     }
 
     /// The settings of the adapter to continue.
     pub(crate) fn adapter(&self) -> Option<&LoraConfig> {
         self.adapter.as_ref().map(|(_, config)| config)
+    }
+
+    /// `identity`, with where on a hub base and adapter came from.
+    pub(crate) fn name_origins(&self, identity: Identity) -> Identity {
+        self.origins.iter().fold(identity, |identity, (role, origin)| identity.with_origin(role, origin.as_deref()))
     }
 
     /// Number of token ids, and the longest example.
@@ -172,23 +180,13 @@ impl Loaded {
     }
 }
 
-/// A hub name is not looked up yet: only folders.
-fn model_folder(given: &str) -> Result<PathBuf> {
-    let folder = PathBuf::from(given);
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    Err(anyhow!("{given} does not exist"))
-        .hint("--model takes the path of a Hugging Face model folder; names on a hub are not looked up yet")
-}
+type FoundAdapter = ((PathBuf, LoraConfig), Option<String>);
 
-fn read_adapter_config(folder: &Path) -> Result<(PathBuf, LoraConfig)> {
-    if !folder.is_dir() {
-        return Err(anyhow!("{} does not exist", folder.display())).hint("--adapter takes a PEFT adapter folder");
-    }
+fn read_adapter_config(given: &Path) -> Result<FoundAdapter> {
+    let Located { folder, origin, .. } = locate(&given.to_string_lossy(), "--adapter", Part::Adapter)?;
     let json: Value = files::read_json(&folder.join(files::ADAPTER_CONFIG))?;
     let config = LoraConfig::from_json(&json).with_context(|| format!("{}", folder.display()))?;
-    Ok((folder.to_path_buf(), config))
+    Ok(((folder, config), origin))
 }
 
 fn named(role: &str, path: &Path) -> String {

@@ -7,6 +7,7 @@
 //!               state.json              identity of the run, and its progress
 //!               examples.bin            loss of each example so far
 //!               throughput.json         wall time of each step: the one file that differs from run to run
+//! reference.json  log-probabilities of preference pairs under the reference, which is the model before the first step
 //! ```
 //!
 //! Invariant: a best folder is removed only after a step folder that names a later one is in place, so the newest step
@@ -54,6 +55,11 @@ impl Checkpoints {
     /// Clears away the checkpoint that a killed run was writing.
     pub(crate) fn remove_unfinished(&self) {
         files::remove_unfinished(&self.folder);
+    }
+
+    /// The folder of all of them.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Folder of the newest checkpoint and its step.

@@ -43,8 +43,8 @@ impl Inputs {
     }
 
     /// Reads the training rows.
-    pub(crate) fn train_rows(&self, limits: Limits) -> Result<Vec<Row>> {
-        let rows = read(&self.train, limits)?;
+    pub(crate) fn train_rows(&self, limits: Limits, pairs: bool) -> Result<Vec<Row>> {
+        let rows = read(&self.train, limits, pairs)?;
         if rows.is_empty() {
             return Err(anyhow!("{} has no rows", self.train.display()))
                 .hint("check what retune-tokenize rejected: its rejects.parquet says why, row by row");
@@ -53,8 +53,8 @@ impl Inputs {
     }
 
     /// Reads the validation rows; none where there is no such file.
-    pub(crate) fn validation_rows(&self, limits: Limits) -> Result<Vec<Row>> {
-        self.validation.as_deref().map_or_else(|| Ok(Vec::new()), |path| read(path, limits))
+    pub(crate) fn validation_rows(&self, limits: Limits, pairs: bool) -> Result<Vec<Row>> {
+        self.validation.as_deref().map_or_else(|| Ok(Vec::new()), |path| read(path, limits, pairs))
     }
 }
 
@@ -67,8 +67,9 @@ pub(crate) struct Limits {
     pub(crate) context: usize,
 }
 
-fn read(path: &Path, limits: Limits) -> Result<Vec<Row>> {
+fn read(path: &Path, limits: Limits, pairs: bool) -> Result<Vec<Row>> {
     let mut reader = TokenReader::open(path)?;
+    check_kind(path, &reader, pairs)?;
     let mut rows = Vec::with_capacity(reader.rows() as usize);
     while let Some(batch) = reader.next_batch()? {
         for found in batch {
@@ -76,12 +77,34 @@ fn read(path: &Path, limits: Limits) -> Result<Vec<Row>> {
             if let Some(problem) = problem_of(&found, limits) {
                 return problem.at(path, number, &found);
             }
+            let chosen_length = found.chosen_length;
             let unsigned = |values: Vec<i32>| values.into_iter().map(|value| value as u32).collect();
             let row = Row::new(unsigned(found.input_ids), found.labels, unsigned(found.position_ids));
-            rows.push(row.with_context(|| format!("{} row {number}", path.display()))?);
+            let row = row.with_context(|| format!("{} row {number}", path.display()))?;
+            if let Some(length) = chosen_length.filter(|&length| row.boundaries().get(1) != Some(&(length as usize))) {
+                return Err(anyhow!(
+                    "{} row {number}: chosen_length is {length}, and position_ids do not start again there",
+                    path.display()
+                ))
+                .hint(
+                    "a pair is prompt and chosen answer, then prompt and rejected answer, each with positions from 0",
+                );
+            }
+            rows.push(row);
         }
     }
     Ok(rows)
+}
+
+/// Pairs are not learnt like other rows, nor other rows like pairs.
+fn check_kind(path: &Path, reader: &TokenReader, pairs: bool) -> Result<()> {
+    match (reader.holds_pairs(), pairs) {
+        (true, false) => Err(anyhow!("{} holds preference pairs", path.display()))
+            .hint("train with --objective dpo or --objective orpo"),
+        (false, true) => Err(anyhow!("{} holds no preference pairs (it has no column chosen_length)", path.display()))
+            .hint("ingest records with chosen and rejected answers, or leave --objective out"),
+        _ => Ok(()),
+    }
 }
 
 /// What is wrong with a row, and what to do.

@@ -10,6 +10,7 @@ mod init;
 mod inputs;
 mod lora_settings;
 mod plan;
+mod preference;
 mod report;
 mod resolve;
 mod resume;

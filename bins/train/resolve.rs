@@ -4,14 +4,18 @@ use anyhow::{Result, anyhow};
 use cli::Hint;
 use model::LoraConfig;
 use serde::Serialize;
+use training::preference::Objective;
 use training::{Duration, EarlyStopping, Options, ScheduleShape, Warmup};
 
 use super::args::{Args, Choice, Device, Dtype, Method, Shape};
 use super::lora_settings::{self, lora};
+use super::preference;
 
 /// Everything that decides the result, apart from the inputs.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Settings {
+    /// What is learnt, with its settings.
+    pub(crate) objective: Objective,
     /// `lora`, `dora` or `full`.
     pub(crate) method: &'static str,
     /// Rank; absent for full training.
@@ -82,6 +86,7 @@ impl Settings {
     pub(crate) fn new(args: &Args, adapter: Option<&LoraConfig>) -> Result<Self> {
         check_machine(args)?;
         let method = method(args, adapter)?;
+        let objective = preference::objective(&args.objective)?;
         let lora = match method {
             "full" => {
                 lora_settings::refuse(&args.lora)?;
@@ -97,6 +102,7 @@ impl Settings {
             (None, None) => Some(if schedule == ScheduleShape::Constant { 0.0 } else { 0.03 }),
         };
         Ok(Self {
+            objective,
             method,
             lora_r: lora.as_ref().map(|lora| lora.r),
             lora_alpha: lora.as_ref().map(|lora| lora.alpha),
@@ -108,7 +114,11 @@ impl Settings {
             max_steps: args.schedule.max_steps,
             batch_size: args.schedule.batch_size,
             gradient_accumulation: args.schedule.gradient_accumulation,
-            learning_rate: args.schedule.learning_rate.unwrap_or_else(|| default_learning_rate(args, method)),
+            learning_rate: args
+                .schedule
+                .learning_rate
+                .or_else(|| preference::default_learning_rate(&objective, method == "lora"))
+                .unwrap_or_else(|| default_learning_rate(args, method)),
             schedule,
             warmup_ratio,
             warmup_steps: args.schedule.warmup_steps,
@@ -162,6 +172,7 @@ impl Settings {
             max_grad_norm: self.max_grad_norm,
             early_stopping: self.early_stopping_patience.map(|patience| EarlyStopping { patience }),
             seed: self.seed,
+            objective: self.objective,
             evaluate_every: self.evaluate_every.unwrap_or(1),
             save_every: save_every.unwrap_or(1),
         };

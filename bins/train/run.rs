@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use artifact::{
-    Committed, FinishedFile, Identity, MetricsRow, OutputFolder, Rows, files, write_metrics, write_throughput,
+    Committed, FinishedFile, Identity, MetricsRow, OutputFolder, PreferenceMetrics, Rows, files, write_metrics,
+    write_throughput,
 };
 use cli::{Interrupt, Outcome, Progress as Bar, Report as Answer, Unit};
+use model::Decoder;
+use training::preference::{PreferenceRecord, Reference};
 use training::{Options, Row, StepRecord, Trainer};
 
 use super::args::Args;
@@ -19,7 +22,7 @@ use super::plan::Plan;
 use super::report::{MemoryReport, Report};
 use super::resolve::Settings;
 use super::watch::Watch;
-use super::{failure, resume};
+use super::{failure, preference, resume};
 
 /// Trains, or plans, or finds that all is done.
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
@@ -37,7 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         return Ok(done);
     }
     let interrupt = cli::watch_interrupts("stopping after this step to save it; once more stops at once")?;
-    let (rows, validation) = read_rows(&inputs, &base)?;
+    let (rows, validation) = read_rows(&inputs, &base, &settings)?;
     let options = settings.options(learnable(&rows), args.watch.save_every)?;
     let checkpoints = Checkpoints::of(out, args.watch.keep_checkpoints, options.save_every);
     let start = resume::starting_point(args, out, &checkpoints, &identity)?;
@@ -75,6 +78,7 @@ impl Run<'_> {
         let folder = OutputFolder::open(self.out)?;
         self.checkpoints.remove_unfinished();
         let (mut times, mut history) = (Vec::new(), History::default());
+        let resumed = start.is_some();
         if let Some((checkpoint, state)) = start {
             cli::note(&format!("going on after step {} of {}", state.progress.step, trainer.total_steps()));
             times = checkpoint::read_times(&checkpoint)?;
@@ -82,7 +86,11 @@ impl Run<'_> {
             trainer.restore(checkpoint::read_saved(&checkpoint, state.progress)?).map_err(explain)?;
         } else {
             self.checkpoints.clear()?;
+            self.give_reference(&mut trainer, (rows, validation), false)?;
             self.rehearse_if_long(&mut trainer).map_err(explain)?;
+        }
+        if resumed {
+            self.give_reference(&mut trainer, (rows, validation), true)?;
         }
         let bar = Bar::new("training", Some(trainer.total_steps() as u64), Unit::Steps);
         bar.resume_at(trainer.progress().step as u64);
@@ -105,6 +113,19 @@ impl Run<'_> {
             return Ok(resume::interrupted(&trainer, watch.saved_at()));
         }
         self.seal(folder, &trainer, outcome, &watch, forecast)
+    }
+
+    /// For an objective that needs it: the log-probabilities under the model as the run starts from it.
+    fn give_reference(&self, trainer: &mut Trainer<'_>, rows: (&[Row], &[Row]), resumed: bool) -> Result<()> {
+        if !self.options.objective.needs_reference() {
+            return Ok(());
+        }
+        let of = |decoder: &Decoder| Ok(Reference::of(decoder, rows.0, rows.1, self.options.batch_size)?);
+        let found = preference::reference(self.checkpoints.folder(), resumed, rows, || match resumed {
+            false => of(&self.loaded.decoder),
+            true => of(&self.base.load(self.args, &self.settings, None)?.decoder),
+        })?;
+        Ok(trainer.set_reference(found)?)
     }
 
     /// Meets the largest batch first, where that costs little: what does not fit fails now, not hours in.
@@ -203,11 +224,12 @@ fn identify(
 fn identity(args: &Args, inputs: &Inputs, base: &Base, settings: &Settings) -> Result<Identity> {
     let mut records = inputs.records()?;
     records.extend(base.records(args)?);
-    Ok(cli::identity("retune-train", settings, records))
+    Ok(base.name_origins(cli::identity("retune-train", settings, records)))
 }
 
-fn read_rows(inputs: &Inputs, base: &Base) -> Result<(Vec<Row>, Vec<Row>)> {
-    Ok((inputs.train_rows(base.limits())?, inputs.validation_rows(base.limits())?))
+fn read_rows(inputs: &Inputs, base: &Base, settings: &Settings) -> Result<(Vec<Row>, Vec<Row>)> {
+    let pairs = settings.objective.is_preference();
+    Ok((inputs.train_rows(base.limits(), pairs)?, inputs.validation_rows(base.limits(), pairs)?))
 }
 
 fn learnable(rows: &[Row]) -> usize {
@@ -215,7 +237,7 @@ fn learnable(rows: &[Row]) -> usize {
 }
 
 fn plan(args: &Args, inputs: &Inputs, base: &Base, settings: &Settings, budget: Budget) -> Result<Outcome> {
-    let (rows, validation) = read_rows(inputs, base)?;
+    let (rows, validation) = read_rows(inputs, base, settings)?;
     let options = settings.options(learnable(&rows), args.watch.save_every)?;
     let loaded = base.load(args, settings, None)?;
     let mut trainer = Trainer::new(&loaded.decoder, &rows, &validation, &options)?;
@@ -235,5 +257,18 @@ fn metrics_row(record: &StepRecord) -> MetricsRow {
         validation_loss: record.validation_loss,
         learning_rate: record.learning_rate,
         grad_norm: Some(record.grad_norm),
+        preference: record.preference.as_ref().map(preference_metrics),
+        validation_preference: record.validation_preference.as_ref().map(preference_metrics),
+    }
+}
+
+fn preference_metrics(record: &PreferenceRecord) -> PreferenceMetrics {
+    PreferenceMetrics {
+        rewards_chosen: record.rewards.chosen,
+        rewards_rejected: record.rewards.rejected,
+        accuracies: record.accuracy,
+        margins: record.margin,
+        logps_chosen: record.logps.chosen,
+        logps_rejected: record.logps.rejected,
     }
 }

@@ -1,5 +1,7 @@
 //! What the end-to-end tests share: the binaries, the reference material, folders.
 
+pub(crate) mod hub_server;
+
 use assert_cmd::Command;
 use std::path::PathBuf;
 
@@ -18,6 +20,11 @@ pub(crate) fn program(name: &str) -> Command {
     };
     let mut command = Command::new(path);
     command.env_remove("RETUNE_LOG").env("COLUMNS", "100");
+    // No test reaches beyond this machine: where none is started for it, there is no hub.
+    command.env("HF_ENDPOINT", "http://127.0.0.1:9").env("HF_HUB_CACHE", "no-cache");
+    for name in ["HF_TOKEN", "HF_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HUGGING_FACE_HUB_TOKEN"] {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -19,6 +19,7 @@ mod input;
 mod manifest;
 mod metrics;
 mod origin;
+mod pair_scores;
 mod plain_table;
 mod predictions;
 mod rejects;
@@ -39,8 +40,9 @@ pub use folder::{
 pub use hash::{FileRecord, hash_file};
 pub use input::{Split, resolve_split};
 pub use manifest::{Identity, MANIFEST, Manifest, Rows};
-pub use metrics::{MetricsRow, ThroughputRow, read_metrics, write_metrics, write_throughput};
+pub use metrics::{MetricsRow, PreferenceMetrics, ThroughputRow, read_metrics, write_metrics, write_throughput};
 pub use origin::Origin;
+pub use pair_scores::{PairScores, write_pair_scores};
 pub use plain_table::{PlainColumn, write_plain_table};
 pub use predictions::{PredictionColumn, Predictions, read_predictions, write_predictions};
 pub use rejects::{Code, Reject, RejectWriter, read_rejects};

@@ -4,13 +4,14 @@
 use crate::{ArtifactError, CONTRACT, FileRecord, Result, files, hash_file};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "manifest.json";
 
 /// What decides whether a folder is up to date: a stage run again with an equal identity would write equal files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Identity {
     /// The binary's name, such as `retune-ingest`.
     pub stage: String,
@@ -23,7 +24,21 @@ pub struct Identity {
     pub options: Map<String, Value>,
     /// Hash of each input, in the order in which the stage names them.
     pub inputs: Vec<FileRecord>,
+    /// Where on a hub an input came from, by its role: `model` to `org/name@commit`. It is told, and decides nothing: a
+    /// later commit with the same files is the same input.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub origins: BTreeMap<String, String>,
 }
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { stage, contract, version, options, inputs, origins: _ } = self;
+        (stage, contract, version, options, inputs)
+            == (&other.stage, &other.contract, &other.version, &other.options, &other.inputs)
+    }
+}
+
+impl Eq for Identity {}
 
 impl Identity {
     /// An identity of this contract version. `options` must serialize to a JSON object.
@@ -32,7 +47,20 @@ impl Identity {
     /// If `options` is not an object: a defect of the stage.
     pub fn new(stage: &str, version: &str, options: &impl Serialize, inputs: Vec<FileRecord>) -> Self {
         let Ok(Value::Object(options)) = serde_json::to_value(options) else { panic!("options are an object") };
-        Self { stage: stage.into(), contract: CONTRACT, version: version.into(), options, inputs }
+        Self {
+            stage: stage.into(),
+            contract: CONTRACT,
+            version: version.into(),
+            options,
+            inputs,
+            origins: BTreeMap::new(),
+        }
+    }
+
+    /// The same, with where the input of this role came from, if it came from a hub.
+    pub fn with_origin(mut self, role: &str, origin: Option<&str>) -> Self {
+        self.origins.extend(origin.map(|origin| (role.to_owned(), origin.to_owned())));
+        self
     }
 
     /// Where `other` differs, as `name: theirs → ours` lines for people.

@@ -27,6 +27,42 @@ pub struct MetricsRow {
     pub learning_rate: f64,
     /// Euclidean norm of the gradient before clipping.
     pub grad_norm: Option<f64>,
+    /// Of a step over preference pairs.
+    pub preference: Option<PreferenceMetrics>,
+    /// Of the validation after it, over preference pairs.
+    pub validation_preference: Option<PreferenceMetrics>,
+}
+
+/// Means over preference pairs, under the names that TRL gives them. With a validation split the same columns stand again
+/// with `validation_` before their names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PreferenceMetrics {
+    /// Rewards that the policy implies, of the chosen answers.
+    pub rewards_chosen: f64,
+    /// Of the rejected answers.
+    pub rewards_rejected: f64,
+    /// Share of pairs whose chosen answer has the higher reward.
+    pub accuracies: f64,
+    /// Reward of the chosen less that of the rejected.
+    pub margins: f64,
+    /// Log-probability of the chosen answers.
+    pub logps_chosen: f64,
+    /// Of the rejected answers.
+    pub logps_rejected: f64,
+}
+
+/// A name, and how its value is read off a row.
+type Column<Row, Value> = (&'static str, fn(&Row) -> Value);
+
+impl PreferenceMetrics {
+    const COLUMNS: [Column<Self, f64>; 6] = [
+        ("rewards/chosen", |metrics| metrics.rewards_chosen),
+        ("rewards/rejected", |metrics| metrics.rewards_rejected),
+        ("rewards/accuracies", |metrics| metrics.accuracies),
+        ("rewards/margins", |metrics| metrics.margins),
+        ("logps/chosen", |metrics| metrics.logps_chosen),
+        ("logps/rejected", |metrics| metrics.logps_rejected),
+    ];
 }
 
 /// Wall time of one optimizer step.
@@ -45,7 +81,7 @@ pub struct ThroughputRow {
 /// # Errors
 /// As [`TableWriter::write`].
 pub fn write_metrics(file: StagedFile, rows: &[MetricsRow]) -> Result<FinishedFile> {
-    let schema = Schema::new(vec![
+    let mut fields = vec![
         number("step", DataType::UInt64),
         number("epoch", DataType::Float64),
         number("tokens", DataType::UInt64),
@@ -54,14 +90,13 @@ pub fn write_metrics(file: StagedFile, rows: &[MetricsRow]) -> Result<FinishedFi
         optional_number("validation_loss", DataType::Float64),
         number("learning_rate", DataType::Float64),
         optional_number("grad_norm", DataType::Float64),
-    ]);
+    ];
     let count =
         |value: fn(&MetricsRow) -> u64| -> ArrayRef { Arc::new(UInt64Array::from_iter_values(rows.iter().map(value))) };
     let float = |value: fn(&MetricsRow) -> Option<f64>| -> ArrayRef {
         Arc::new(rows.iter().map(value).collect::<Float64Array>())
     };
-    let mut table = TableWriter::new(file, Arc::new(schema))?;
-    table.write(vec![
+    let mut columns = vec![
         count(|row| row.step),
         float(|row| Some(row.epoch)),
         count(|row| row.tokens),
@@ -70,7 +105,18 @@ pub fn write_metrics(file: StagedFile, rows: &[MetricsRow]) -> Result<FinishedFi
         float(|row| row.validation_loss),
         float(|row| Some(row.learning_rate)),
         float(|row| row.grad_norm),
-    ])?;
+    ];
+    let sets: [Column<MetricsRow, Option<PreferenceMetrics>>; 2] =
+        [("", |row| row.preference), ("validation_", |row| row.validation_preference)];
+    for (prefix, of) in sets.into_iter().filter(|(_, of)| rows.iter().any(|row| of(row).is_some())) {
+        for (name, value) in PreferenceMetrics::COLUMNS {
+            fields.push(optional_number(&format!("{prefix}{name}"), DataType::Float64));
+            let column = rows.iter().map(|row| of(row).as_ref().map(value)).collect::<Float64Array>();
+            columns.push(Arc::new(column));
+        }
+    }
+    let mut table = TableWriter::new(file, Arc::new(Schema::new(fields)))?;
+    table.write(columns)?;
     table.finish()
 }
 
@@ -122,6 +168,8 @@ pub fn read_metrics(path: &Path) -> Result<Vec<MetricsRow>> {
             validation_loss: real(&validation, row),
             learning_rate: real(&learning_rate, row).unwrap_or_default(),
             grad_norm: real(&grad_norm, row),
+            preference: None,
+            validation_preference: None,
         }));
     }
     Ok(rows)

@@ -22,7 +22,7 @@ impl<W: Write> TokenStream<W> {
     /// # Errors
     /// [`ArtifactError::Io`].
     pub fn new(sink: W) -> Result<Self> {
-        let mut fields = schema().fields().to_vec();
+        let mut fields = schema(false).fields().to_vec();
         fields.push(Arc::new(Field::new("split", DataType::Utf8, false)));
         let schema = Arc::new(Schema::new(fields));
         let writer = StreamWriter::try_new(sink, &schema).map_err(failed)?;

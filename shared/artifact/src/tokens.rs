@@ -4,7 +4,7 @@ use crate::columns::{counts, element, list_of, lists, number, strings, text, tex
 use crate::{ArtifactError, FinishedFile, Result, StagedFile, TableReader, TableWriter};
 use arrow::array::{
     Array, ArrayRef, AsArray, Int32Builder, ListArray, ListBuilder, StringBuilder, StructArray, StructBuilder,
-    UInt32Builder, UInt64Builder,
+    UInt32Array, UInt32Builder, UInt64Builder,
 };
 use arrow::datatypes::{DataType, Fields, Int32Type, Schema, UInt32Type};
 use std::path::Path;
@@ -56,6 +56,9 @@ pub struct TokenRow {
     pub char_end: Vec<i32>,
     /// The examples packed into the row; empty where another tool wrote the table.
     pub examples: Vec<PackedExample>,
+    /// Of a preference pair, the tokens of its first sequence, prompt and chosen answer; the rest is prompt and rejected
+    /// answer. A table has this column where each of its rows is such a pair.
+    pub chosen_length: Option<u32>,
 }
 
 fn span_fields() -> Fields {
@@ -74,16 +77,23 @@ fn example_fields() -> Fields {
     .into()
 }
 
+const CHOSEN_LENGTH: &str = "chosen_length";
 const ID_COLUMNS: [&str; 5] = ["input_ids", "labels", "position_ids", "char_start", "char_end"];
 
-pub(crate) fn schema() -> Schema {
+pub(crate) fn schema(of_pairs: bool) -> Schema {
     let mut fields = ID_COLUMNS.map(|name| number(name, list_of(DataType::Int32))).to_vec();
     fields.push(number("examples", list_of(DataType::Struct(example_fields()))));
+    if of_pairs {
+        fields.push(number(CHOSEN_LENGTH, DataType::UInt32));
+    }
     Schema::new(fields)
 }
 
 /// Writes rows of tokens.
-pub struct TokenWriter(TableWriter);
+pub struct TokenWriter {
+    table: TableWriter,
+    of_pairs: bool,
+}
 
 impl TokenWriter {
     /// Begins the table.
@@ -91,7 +101,19 @@ impl TokenWriter {
     /// # Errors
     /// As [`TableWriter::new`].
     pub fn new(file: StagedFile) -> Result<Self> {
-        TableWriter::new(file, Arc::new(schema())).map(Self)
+        Self::with_schema(file, false)
+    }
+
+    /// Begins a table of preference pairs, each row with its `chosen_length`.
+    ///
+    /// # Errors
+    /// As [`TableWriter::new`].
+    pub fn of_pairs(file: StagedFile) -> Result<Self> {
+        Self::with_schema(file, true)
+    }
+
+    fn with_schema(file: StagedFile, of_pairs: bool) -> Result<Self> {
+        Ok(Self { table: TableWriter::new(file, Arc::new(schema(of_pairs)))?, of_pairs })
     }
 
     /// Appends rows.
@@ -99,12 +121,17 @@ impl TokenWriter {
     /// # Errors
     /// As [`TableWriter::write`].
     pub fn write(&mut self, rows: &[TokenRow]) -> Result<()> {
-        self.0.write(columns(rows))
+        let mut columns = columns(rows);
+        if self.of_pairs {
+            let lengths = rows.iter().map(|row| row.chosen_length.unwrap_or_default());
+            columns.push(Arc::new(UInt32Array::from_iter_values(lengths)));
+        }
+        self.table.write(columns)
     }
 
     /// Rows written so far.
     pub fn rows(&self) -> u64 {
-        self.0.rows()
+        self.table.rows()
     }
 
     /// Completes the table.
@@ -112,7 +139,7 @@ impl TokenWriter {
     /// # Errors
     /// As [`TableWriter::finish`].
     pub fn finish(self) -> Result<FinishedFile> {
-        self.0.finish()
+        self.table.finish()
     }
 }
 
@@ -188,6 +215,11 @@ pub struct TokenReader {
 }
 
 impl TokenReader {
+    /// Whether each row is a preference pair.
+    pub fn holds_pairs(&self) -> bool {
+        self.table.has(CHOSEN_LENGTH)
+    }
+
     /// Opens a table of tokens.
     ///
     /// # Errors
@@ -226,6 +258,10 @@ impl TokenReader {
             }
             false => None,
         };
+        let chosen = match self.table.has(CHOSEN_LENGTH) {
+            true => Some(self.table.column(&batch, CHOSEN_LENGTH, &DataType::UInt32)?),
+            false => None,
+        };
         let mut rows = Vec::with_capacity(batch.num_rows());
         for index in 0..batch.num_rows() {
             self.row += 1;
@@ -236,6 +272,7 @@ impl TokenReader {
                 position_ids: ids(2).unwrap_or_else(|| (0..input_ids.len() as i32).collect()),
                 char_start: ids(3).unwrap_or_default(),
                 char_end: ids(4).unwrap_or_default(),
+                chosen_length: chosen.as_ref().map(|array| array.as_primitive::<UInt32Type>().value(index)),
                 examples: examples.as_ref().map(|array| examples_at(lists(array), index)).unwrap_or_default(),
                 input_ids,
             };

@@ -99,6 +99,7 @@ fn tokens_come_back() {
             char_start: vec![0, 2, 0],
             char_end: vec![2, 3, 1],
             examples: vec![packed(0, 2), packed(2, 1)],
+            chosen_length: None,
         },
         TokenRow::default(),
     ];

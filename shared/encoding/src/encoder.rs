@@ -135,6 +135,21 @@ impl ExampleEncoder {
         self.encode_with(example, self.options)
     }
 
+    /// Encodes both sides of a preference pair: the prompt with its chosen answer, and with its rejected one, the answer
+    /// trained on each time. Both go through the chat template, unless the options are to render plain.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_pair(&self, example: &Example) -> Result<[EncodedExample; 2], Refusal> {
+        let kind = if self.options.render == Render::Plain { Kind::Completion } else { Kind::Chat };
+        let options = EncodeOptions { train_on: TrainOn::Completion, ..self.options };
+        let side = |answer: &[Message]| {
+            let messages = [&example.messages[..], answer].concat();
+            self.encode_with(&Example { kind, messages, ..example.clone() }, options)
+        };
+        Ok([side(&example.chosen)?, side(&example.rejected)?])
+    }
+
     fn encode_with(&self, example: &Example, options: EncodeOptions) -> Result<EncodedExample, Refusal> {
         let rendered = render(example, &self.template, options, &self.markers)?;
         let mut encoded = self.tokenizer.encode(&rendered.text, Specials::None)?;

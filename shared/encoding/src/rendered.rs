@@ -41,9 +41,9 @@ pub(crate) fn render(
         (Kind::Completion, Render::Auto | Render::Plain) | (Kind::Chat, Render::Plain) => {
             plain(&example.messages, options.train_on)
         }
-        (Kind::Preference, _) => Err(Refusal::BadRecord(
-            "preference pairs (chosen, rejected) are not trained on yet; ingest the chosen answers as chats".into(),
-        )),
+        (Kind::Preference, _) => {
+            Err(Refusal::BadRecord("a preference pair is two texts: ask for them with `encode_pair`".into()))
+        }
     }
 }
 

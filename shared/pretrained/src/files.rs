@@ -11,12 +11,12 @@ use crate::Result;
 /// One file to be written.
 #[derive(Debug)]
 pub struct ModelFile {
-    name: String,
-    content: Content,
+    pub(crate) name: String,
+    pub(crate) content: Content,
 }
 
 #[derive(Debug)]
-enum Content {
+pub(crate) enum Content {
     Bytes(Vec<u8>),
     Weights(Vec<NamedTensor<'static>>),
     CopyOf(PathBuf),

@@ -9,13 +9,15 @@ mod error;
 mod files;
 mod folder;
 mod records;
+mod shards;
 mod tensors;
 
 pub use adapter::{adapter_files, base_model_name, open_adapter};
 pub use error::PretrainedError;
 pub use files::{ModelFile, stage, write_to};
 pub use folder::{Pretrained, SaveType, merged_config, model_files, open_config, open_model, tokenizer_files};
-pub use records::{adapter_records, model_folder, model_records, tokenizer_records};
+pub use records::{adapter_records, model_records, tokenizer_records};
+pub use shards::in_shards;
 
 /// `Result` with this crate's error.
 pub type Result<T, E = PretrainedError> = std::result::Result<T, E>;

@@ -1,26 +1,13 @@
 //! Content hashes of models and adapters, for the manifests of the stages that read them. The names do not depend on
 //! where the folders lie.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use artifact::files::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, TOKENIZER_FILES};
 use artifact::weights::Weights;
-use artifact::{ArtifactError, FileRecord, hash_file};
+use artifact::{FileRecord, hash_file};
 
 use crate::Result;
-
-/// The folder of a base model.
-///
-/// # Errors
-/// Where `given` is no folder: names on a hub are not looked up yet.
-pub fn model_folder(given: &str) -> Result<PathBuf> {
-    let folder = PathBuf::from(given);
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    let hint = "--model takes the path of a Hugging Face model folder; names on a hub are not looked up yet".to_owned();
-    Err(ArtifactError::Missing { path: folder, hint }.into())
-}
 
 /// Configuration, weights and tokenizer of a model folder.
 ///

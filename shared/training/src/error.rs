@@ -85,6 +85,32 @@ pub enum TrainingError {
         /// Their names.
         names: Vec<String>,
     },
+    /// A row that is no pair where pairs are trained on.
+    #[error(
+        "row {} holds {sequences} sequences: a preference pair is two, the chosen answer and the rejected one, each after \
+         its prompt",
+        row + 1
+    )]
+    NoPair {
+        /// Index of the row.
+        row: usize,
+        /// What was found.
+        sequences: usize,
+    },
+    /// A pair with an answer that has no token to compare.
+    #[error("an answer of row {} has no token: every label of it is -100", row + 1)]
+    UntrainedAnswer {
+        /// Index of the row.
+        row: usize,
+    },
+    /// Pairs without their log-probabilities under the reference.
+    #[error("{found} of {expected} pairs have log-probabilities under the reference")]
+    NoReference {
+        /// Pairs.
+        expected: usize,
+        /// Pairs with log-probabilities.
+        found: usize,
+    },
     /// A saved state does not belong to this model.
     #[error("the checkpoint does not fit the model: {what}")]
     State {

@@ -17,6 +17,7 @@ mod observer;
 mod optimizer;
 mod options;
 pub mod order;
+pub mod preference;
 mod record;
 mod row;
 mod schedule;

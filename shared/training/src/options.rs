@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::preference::Objective;
 use crate::{Schedule, ScheduleShape, TrainingError};
 
 /// How long to train.
@@ -77,6 +78,9 @@ pub struct Options {
     pub early_stopping: Option<EarlyStopping>,
     /// Fixes the order of rows and the masks of dropout.
     pub seed: u64,
+    /// What is made smaller.
+    #[serde(default)]
+    pub objective: Objective,
 }
 
 impl Default for Options {
@@ -103,6 +107,7 @@ impl Default for Options {
             save_every: usize::MAX,
             early_stopping: None,
             seed: 0,
+            objective: Objective::Sft,
         }
     }
 }
@@ -155,6 +160,7 @@ impl Options {
         if let Warmup::Ratio(ratio) = self.warmup {
             range("warmup_ratio", ratio, (0.0..=1.0).contains(&ratio), "between 0 and 1")?;
         }
+        self.objective.check()?;
         count("batch_size", self.batch_size)?;
         count("gradient_accumulation", self.gradient_accumulation)?;
         count("evaluate_every", self.evaluate_every)?;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::preference::PreferenceRecord;
+
 /// One optimizer step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
@@ -21,6 +23,12 @@ pub struct StepRecord {
     pub learning_rate: f64,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
+    /// What the step says of its pairs, under a preference objective.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preference: Option<PreferenceRecord>,
+    /// What the validation after it says of its pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_preference: Option<PreferenceRecord>,
 }
 
 /// The step whose validation loss is the lowest so far.

@@ -9,6 +9,7 @@ use crate::evaluate::largest_pass;
 use crate::gradients::Gradients;
 use crate::optimizer::AdamW;
 use crate::order::{RowOrder, counter_hash};
+use crate::preference::{self, PairSums, PreferenceRecord, Reference, Totals};
 use crate::{
     Observer, Options, Progress, Row, SavedState, Schedule, SegmentLoss, Snapshot, StepRecord, TrainingError, evaluate,
 };
@@ -41,6 +42,7 @@ pub struct Trainer<'a> {
     learnt: Vec<SegmentLoss>,
     /// Of so many first layers only the input is kept for the backward pass.
     checkpointed_layers: usize,
+    reference: Reference,
 }
 
 /// What the backward passes of one step leave behind.
@@ -50,6 +52,7 @@ struct StepGradients {
     tokens: u64,
     trained_tokens: u64,
     examples: Vec<SegmentLoss>,
+    preference: Option<PreferenceRecord>,
 }
 
 impl<'a> Trainer<'a> {
@@ -81,6 +84,10 @@ impl<'a> Trainer<'a> {
         if validation_is_empty && options.early_stopping.is_some() {
             return Err(TrainingError::EarlyStoppingWithoutValidation);
         }
+        if options.objective.is_preference() {
+            preference::check_pairs(rows)?;
+            preference::check_pairs(validation)?;
+        }
         let total_steps = options.total_steps(learnable.len());
         let regularisation =
             Regularisation { neftune_alpha: options.neftune_alpha, label_smoothing: options.label_smoothing };
@@ -97,7 +104,22 @@ impl<'a> Trainer<'a> {
             progress: Progress::default(),
             learnt: Vec::new(),
             checkpointed_layers: 0,
+            reference: Reference::default(),
         })
+    }
+
+    /// Gives the pairs their log-probabilities under the reference, for an objective that needs them.
+    ///
+    /// # Errors
+    /// Where they are not as many as the rows.
+    pub fn set_reference(&mut self, reference: Reference) -> Result<(), TrainingError> {
+        for (rows, found) in [(self.rows, &reference.train), (self.validation, &reference.validation)] {
+            if rows.len() != found.len() {
+                return Err(TrainingError::NoReference { expected: rows.len(), found: found.len() });
+            }
+        }
+        self.reference = reference;
+        Ok(())
     }
 
     /// Continues where a saved state stood. The model's tensors must already be those of that state.
@@ -205,11 +227,16 @@ impl<'a> Trainer<'a> {
             validation_loss: None,
             learning_rate,
             grad_norm: norm.global,
+            preference: found.preference,
+            validation_preference: None,
         })
     }
 
     /// Gradient of the mean loss over all trained tokens of the step, whatever its cut into micro-batches.
     fn gradients(&self, k: usize, chosen: &[usize]) -> Result<StepGradients, TrainingError> {
+        if self.options.objective.is_preference() {
+            return self.preference_gradients(k, chosen);
+        }
         let micro_batches: Vec<MicroBatch> = chosen
             .chunks(self.options.batch_size)
             .map(|part| MicroBatch::new(self.rows, part))
@@ -226,7 +253,34 @@ impl<'a> Trainer<'a> {
             examples.extend(micro.segment_losses(&losses));
         }
         let loss = loss_sum / trained_tokens as f64;
-        Ok(StepGradients { gradients, loss, tokens: tokens as u64, trained_tokens: trained_tokens as u64, examples })
+        let (tokens, trained_tokens) = (tokens as u64, trained_tokens as u64);
+        Ok(StepGradients { gradients, loss, tokens, trained_tokens, examples, preference: None })
+    }
+
+    /// As [`Trainer::gradients`], of pairs.
+    fn preference_gradients(&self, k: usize, chosen: &[usize]) -> Result<StepGradients, TrainingError> {
+        let objective = &self.options.objective;
+        if objective.needs_reference() && self.reference.train.len() != self.rows.len() {
+            let found = self.reference.train.len();
+            return Err(TrainingError::NoReference { expected: self.rows.len(), found });
+        }
+        let totals = Totals::of(self.rows, chosen, objective);
+        let (mut gradients, mut sums) = (Gradients::none(self.parameters.len()), PairSums::default());
+        for (part, indices) in chosen.chunks(self.options.batch_size).enumerate() {
+            let mode = Mode::Train { dropout_seed: counter_hash(&[self.options.seed, k as u64, part as u64]) };
+            preference::add_gradients(
+                (&self.decoder, self.checkpointed_layers),
+                &self.parameters,
+                (self.rows, &self.reference.train),
+                (indices, &totals),
+                (objective, mode),
+                (k + 1, &mut gradients, &mut sums),
+            )?;
+        }
+        let (loss, record) = sums.means(&totals, objective);
+        let tokens = chosen.iter().map(|&index| self.rows[index].len() as u64).sum();
+        let trained_tokens = chosen.iter().map(|&index| self.rows[index].trained_tokens() as u64).sum();
+        Ok(StepGradients { gradients, loss, tokens, trained_tokens, examples: Vec::new(), preference: Some(record) })
     }
 
     /// Adds the gradients of one micro-batch's share of the mean loss over `trained_tokens`; returns what is minimised,
@@ -317,7 +371,7 @@ impl<'a> Trainer<'a> {
 
     fn validate_before_training(&mut self, observer: &mut dyn Observer) -> Result<(), TrainingError> {
         if self.progress.step == 0 && !self.validation.is_empty() {
-            let loss = self.validation_loss(observer)?;
+            let (loss, _) = self.validation_loss(observer)?;
             self.progress.initial_validation_loss = Some(loss);
             observer.initial_validation(loss);
         }
@@ -330,16 +384,24 @@ impl<'a> Trainer<'a> {
         if self.validation.is_empty() || !(last || self.progress.step.is_multiple_of(self.options.evaluate_every)) {
             return Ok(false);
         }
-        let loss = self.validation_loss(observer)?;
+        let (loss, pairs) = self.validation_loss(observer)?;
         record.validation_loss = Some(loss);
+        record.validation_preference = pairs;
         Ok(self.progress.validated(loss))
     }
 
-    fn validation_loss(&self, observer: &mut dyn Observer) -> Result<f64, TrainingError> {
+    fn validation_loss(&self, observer: &mut dyn Observer) -> Result<(f64, Option<PreferenceRecord>), TrainingError> {
         observer.validating(self.validation.len());
-        let found = evaluate(&self.decoder, self.validation, self.progress.step)?;
-        observer.validated(self.progress.step, &found.examples);
-        Ok(found.mean())
+        let step = self.progress.step;
+        if self.options.objective.is_preference() {
+            let rows = (self.validation, self.reference.validation.as_slice());
+            let batch = (self.options.batch_size, step);
+            let found = preference::evaluate(&self.decoder, rows, batch, &self.options.objective)?;
+            return Ok((found.0, Some(found.1)));
+        }
+        let found = evaluate(&self.decoder, self.validation, step)?;
+        observer.validated(step, &found.examples);
+        Ok((found.mean(), None))
     }
 
     fn checkpoint_is_due(&self) -> bool {

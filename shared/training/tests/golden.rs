@@ -51,7 +51,7 @@ fn follows_the_lora_trace(name: &str) {
     let Some(folder) = support::architecture(name) else { return };
     let golden = support::json(&folder.join("golden.json"));
     let decoder = support::decoder_with_adapter(&folder);
-    let rows = support::rows(&golden);
+    let rows = rows(&golden);
     compare(name, &train(&decoder, &rows, &options(1e-2)), &golden["lora"]["trace"]);
     let expected =
         candle_core::safetensors::load(folder.join("lora_final/adapter_model.safetensors"), &candle_core::Device::Cpu)
@@ -70,7 +70,7 @@ fn follows_the_full_trace(name: &str) {
     let Some(folder) = support::architecture(name) else { return };
     let golden = support::json(&folder.join("golden.json"));
     let decoder = support::decoder(&folder, Trainable::All);
-    compare(name, &train(&decoder, &support::rows(&golden), &options(1e-3)), &golden["full"]["trace"]);
+    compare(name, &train(&decoder, &rows(&golden), &options(1e-3)), &golden["full"]["trace"]);
 }
 
 macro_rules! golden {
@@ -103,4 +103,17 @@ golden! {
     olmo2 "olmo2",
     granite "granite",
     smollm3 "smollm3",
+}
+
+/// The rows of a `golden.json`.
+fn rows(golden: &Value) -> Vec<Row> {
+    let numbers = |row: &Value, key: &str| -> Vec<i32> {
+        row[key].as_array().unwrap().iter().map(|id| id.as_i64().unwrap() as i32).collect()
+    };
+    let row = |row: &Value| {
+        let input_ids: Vec<u32> = numbers(row, "input_ids").into_iter().map(|id| id as u32).collect();
+        let position_ids = (0..input_ids.len() as u32).collect();
+        Row::new(input_ids, numbers(row, "labels"), position_ids).unwrap()
+    };
+    golden["rows"].as_array().unwrap().iter().map(row).collect()
 }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use model::{Decoder, LoraConfig, MemorySource, ModelConfig, Trainable};
 use serde_json::Value;
-use training::Row;
 
 /// The folder of a reference architecture; `None` (after saying so) where the material is absent.
 #[expect(clippy::print_stdout, reason = "a skipped test says so")]
@@ -40,17 +39,4 @@ pub(crate) fn decoder_with_adapter(folder: &Path) -> Decoder {
     let config: LoraConfig = LoraConfig::from_json(&json(&adapter.join("adapter_config.json"))).unwrap();
     decoder.load_lora(&config, &tensors(&adapter.join("adapter_model.safetensors"))).unwrap();
     decoder
-}
-
-/// The rows of a `golden.json`.
-pub(crate) fn rows(golden: &Value) -> Vec<Row> {
-    let numbers = |row: &Value, key: &str| -> Vec<i32> {
-        row[key].as_array().unwrap().iter().map(|id| id.as_i64().unwrap() as i32).collect()
-    };
-    let row = |row: &Value| {
-        let input_ids: Vec<u32> = numbers(row, "input_ids").into_iter().map(|id| id as u32).collect();
-        let position_ids = (0..input_ids.len() as u32).collect();
-        Row::new(input_ids, numbers(row, "labels"), position_ids).unwrap()
-    };
-    golden["rows"].as_array().unwrap().iter().map(row).collect()
 }
