@@ -112,7 +112,36 @@ fn each_mistake_has_one_message() {
     run(&["--prompts", "nothing.txt"]).code(1).stderr(contains("nothing.txt"));
     run(&["--prompts", "-"]).code(1).stderr(contains("standard input has no prompt"));
     let long = "word ".repeat(400);
-    run(&["--prompt", &long, "--raw"]).success().stderr(contains("the model's context 256"));
+    run(&["--prompt", &long, "--raw"]).code(1).stderr(contains("the model's context is 256"));
+    run(&["--prompt", "x", "--stop", ""]).code(2).stderr(contains("found an empty one"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let odd: [(&str, &[u8], &str); 4] = [
+        ("latin.txt", b"fine\ncaf\xe9\n", "latin.txt line 2 is not UTF-8"),
+        ("null.jsonl", b"{\"prompt\": \"a\"}\n{\"prompt\": null}\n", "expected a text in the field prompt, found null"),
+        ("list.jsonl", b"{\"prompt\": [\"a\"]}\n", "found [\"a\"]"),
+        ("other.csv", b"question\nwho?\n", "expected a field prompt, found question"),
+    ];
+    for (name, bytes, says) in odd {
+        run(&["--prompts", &file(name, bytes)]).code(1).stderr(contains(says)).stderr(contains("hint:"));
+    }
+    // A mark at the beginning of a file is no part of its first prompt.
+    let prompts = |name: &str, bytes: &[u8]| {
+        stdout(&run(&["--prompts", &file(name, bytes), "--raw", "--max-new-tokens", "8"]).success())
+    };
+    assert_eq!(prompts("marked.txt", b"\xef\xbb\xbfOne day\r\nTom\r\n"), prompts("plain.txt", b"One day\nTom\n"));
+    program("retune-generate")
+        .arg("--model")
+        .arg(&model)
+        .args(["--chat", "--max-new-tokens", "4", "--json"])
+        .write_stdin(b"caf\xe9\nHello\n".as_slice())
+        .assert()
+        .success()
+        .stdout(contains("Hello"));
     program("retune-generate")
         .args(["--model", "nowhere", "--prompt", "x"])
         .assert()

@@ -25,7 +25,7 @@ impl Bench {
         let records: Vec<Value> =
             serde_json::from_slice(&fs::read(reference("datasets/formats/dpo_en_demo.json")?).unwrap()).unwrap();
         let bench = Self { folder: tempfile::tempdir().unwrap(), model };
-        let few = Value::from(records[..24].to_vec());
+        let few = Value::from(records[..48].to_vec());
         fs::write(bench.path("pairs.json"), few.to_string()).unwrap();
         bench.ingest("pairs.json", "data");
         bench.tokenize("data", "tokens").assert().success();
@@ -108,7 +108,7 @@ fn pairs_teach_which_answer_is_preferred() {
     let Some(bench) = Bench::new() else { return };
     for objective in ["dpo", "orpo"] {
         let out = format!("model-{objective}");
-        let run = bench.train(&out, &["--objective", objective, "--json", "-q"]).assert().success();
+        let run = bench.train(&out, &["--objective", objective, "--result", "last", "--json", "-q"]).assert().success();
         let report: Value = serde_json::from_slice(&run.get_output().stdout).unwrap();
         let (first, last) = (report["loss_first"].as_f64().unwrap(), report["loss_last"].as_f64().unwrap());
         assert!(last < first, "{objective}: {first} → {last}");

@@ -67,9 +67,10 @@ fn ask() {
 fn lines() -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        for line in io::stdin().lock().lines() {
+        // By bytes: a character that is not UTF-8 is shown as such, and does not end the conversation.
+        for line in io::stdin().lock().split(b'\n') {
             let Ok(line) = line else { return };
-            if sender.send(line).is_err() {
+            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
                 return;
             }
         }

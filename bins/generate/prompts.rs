@@ -1,5 +1,6 @@
 //! A file of prompts: one on each line, or a column `prompt` of a table.
 
+use std::fmt::Display;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use cli::Hint;
 use dataset::inputs::{Progress, discover};
 use dataset::records::{ReadOptions, as_text, open};
+use serde_json::Value;
 
 const EXPECTED: &str = "a table of prompts has a column prompt; a text file has a prompt on each line";
 
@@ -15,12 +17,15 @@ const EXPECTED: &str = "a table of prompts has a column prompt; a text file has 
 pub(crate) fn read(path: &Path) -> Result<Vec<String>> {
     let prompts = match path.extension().and_then(|extension| extension.to_str()) {
         _ if path.as_os_str() == "-" => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("cannot read the prompts from standard input")?;
-            lines(&text)
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).context("cannot read the prompts from standard input")?;
+            lines(&bytes, "standard input")?
         }
         Some("jsonl" | "ndjson" | "json" | "csv" | "tsv" | "parquet" | "arrow" | "gz" | "zst") => table(path)?,
-        _ => lines(&std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?),
+        _ => {
+            let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+            lines(&bytes.hint("--prompts takes a file: text with a prompt on each line, or a table")?, &path.display())?
+        }
     };
     if prompts.is_empty() {
         let name = if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() };
@@ -29,9 +34,15 @@ pub(crate) fn read(path: &Path) -> Result<Vec<String>> {
     Ok(prompts)
 }
 
-/// A prompt on each line; empty lines are none.
-fn lines(text: &str) -> Vec<String> {
-    text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
+/// A prompt on each line; empty lines are none, and a mark that says "this is UTF-8" is no part of the first.
+fn lines(bytes: &[u8], name: &impl Display) -> Result<Vec<String>> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        anyhow!("{name} line {line} is not UTF-8")
+    });
+    let text = text.hint("convert it, for instance with `iconv -t UTF-8`")?;
+    Ok(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
 }
 
 fn table(path: &Path) -> Result<Vec<String>> {
@@ -43,9 +54,17 @@ fn table(path: &Path) -> Result<Vec<String>> {
             let mut failure = None;
             with_hint(chunk)?.visit(source.nested.as_ref(), &mut |item| {
                 let found = match &item.content {
-                    Ok(record) => record.get("prompt").map(as_text).ok_or_else(|| {
-                        anyhow!("expected a field prompt, found {}", record.names().collect::<Vec<_>>().join(", "))
-                    }),
+                    Ok(record) => match record.get("prompt") {
+                        Some(Value::Null | Value::Array(_) | Value::Object(_)) => Err(anyhow!(
+                            "expected a text in the field prompt, found {}",
+                            record.get("prompt").map_or_else(String::new, ToString::to_string)
+                        )),
+                        Some(value) => Ok(as_text(value)),
+                        None => {
+                            let names = record.names().collect::<Vec<_>>().join(", ");
+                            Err(anyhow!("expected a field prompt, found {names}"))
+                        }
+                    },
                     Err(unreadable) => Err(anyhow!("{}", unreadable.detail)),
                 };
                 match found {

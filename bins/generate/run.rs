@@ -3,8 +3,8 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use anyhow::Result;
-use cli::{Outcome, Report};
+use anyhow::{Result, anyhow};
+use cli::{Hint, Outcome, Report};
 use generation::{Finish, Generated};
 use serde_json::{Value, json};
 
@@ -31,6 +31,14 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     // Under --json standard output belongs to the document.
     let stream = texts.len() == 1 && !args.common.json;
     let results = session.generate(&tokens, stream)?;
+    if results.iter().all(|result| result.finish == Finish::PromptTooLong) {
+        let longest = tokens.iter().map(Vec::len).max().unwrap_or(0);
+        return Err(anyhow!(
+            "no prompt fits the model: the longest has {longest} tokens, the model's context is {}",
+            session.context()
+        ))
+        .hint("shorten the prompt; the context holds prompt and answer together");
+    }
     if !args.common.json {
         let text =
             if stream { "\n".to_owned() } else { results.iter().map(|result| result.text.clone() + "\n").collect() };

@@ -35,6 +35,9 @@ impl Session {
             repetition_penalty: args.repetition_penalty,
             seed: args.seed,
         };
+        if args.stop.iter().any(String::is_empty) {
+            return Err(cli::Usage("--stop takes a text that ends the answer, found an empty one".into()).into());
+        }
         sampling.check().map_err(|error| cli::Usage(format!("--{error}")))?;
         let subject = Subject::find(&args.model, args.adapter.as_deref())?;
         // Only now: a download is to end at the first Ctrl-C, and what has come of it stays.

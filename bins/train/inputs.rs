@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use artifact::{FileRecord, Split, TokenReader, TokenRow, hash_file, resolve_split};
 use cli::Hint;
-use training::Row;
+use training::{NOT_TRAINED, Row};
 
 use super::args::Args;
 
@@ -81,14 +81,8 @@ fn read(path: &Path, limits: Limits, pairs: bool) -> Result<Vec<Row>> {
             let unsigned = |values: Vec<i32>| values.into_iter().map(|value| value as u32).collect();
             let row = Row::new(unsigned(found.input_ids), found.labels, unsigned(found.position_ids));
             let row = row.with_context(|| format!("{} row {number}", path.display()))?;
-            if let Some(length) = chosen_length.filter(|&length| row.boundaries().get(1) != Some(&(length as usize))) {
-                return Err(anyhow!(
-                    "{} row {number}: chosen_length is {length}, and position_ids do not start again there",
-                    path.display()
-                ))
-                .hint(
-                    "a pair is prompt and chosen answer, then prompt and rejected answer, each with positions from 0",
-                );
+            if let Some(length) = chosen_length {
+                check_pair(&row, length as usize).with_context(|| format!("{} row {number}", path.display()))?;
             }
             rows.push(row);
         }
@@ -105,6 +99,27 @@ fn check_kind(path: &Path, reader: &TokenReader, pairs: bool) -> Result<()> {
             .hint("ingest records with chosen and rejected answers, or leave --objective out"),
         _ => Ok(()),
     }
+}
+
+/// A pair is two sequences, and each has an answer to compare.
+fn check_pair(row: &Row, chosen_length: usize) -> Result<()> {
+    const HINT: &str = "a pair is prompt and chosen answer, then prompt and rejected answer, each with positions from 0 and the answer's \
+         tokens as labels";
+    if row.boundaries() != [0, chosen_length, row.len()] {
+        let found = row.boundaries().len() - 1;
+        return Err(anyhow!(
+            "expected two sequences, the first of chosen_length {chosen_length}, found {found} by position_ids"
+        ))
+        .hint(HINT);
+    }
+    let targets: Vec<i32> = row.targets().collect();
+    let (chosen, rejected) = targets.split_at(chosen_length);
+    for (name, side) in [("chosen", chosen), ("rejected", rejected)] {
+        if side.iter().all(|&target| target == NOT_TRAINED) {
+            return Err(anyhow!("the {name} answer has no token: every label of it is -100")).hint(HINT);
+        }
+    }
+    Ok(())
 }
 
 /// What is wrong with a row, and what to do.

@@ -109,7 +109,20 @@ fn tokens_come_back() {
         writer.write(&rows)?;
         writer.finish()
     });
-    assert_eq!(TokenReader::open(&path).expect("opened").read_all().expect("read"), rows);
+    let reader = TokenReader::open(&path).expect("opened");
+    assert!(!reader.holds_pairs());
+    assert_eq!(reader.read_all().expect("read"), rows);
+
+    let pairs: Vec<TokenRow> =
+        rows.into_iter().zip([2, 0]).map(|(row, length)| TokenRow { chosen_length: Some(length), ..row }).collect();
+    let path = written(folder.path(), |file| {
+        let mut writer = TokenWriter::of_pairs(file)?;
+        writer.write(&pairs)?;
+        writer.finish()
+    });
+    let reader = TokenReader::open(&path).expect("opened");
+    assert!(reader.holds_pairs());
+    assert_eq!(reader.read_all().expect("read"), pairs);
 }
 
 #[test]

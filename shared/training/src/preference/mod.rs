@@ -312,7 +312,7 @@ impl Scored {
             add(&mut sums.record.rewards, pair.rewards);
             add(&mut sums.record.logps, pair.logps);
             sums.record.margin += pair.rewards.chosen - pair.rewards.rejected;
-            sums.record.accuracy += f64::from(u8::from(pair.rewards.chosen > pair.rewards.rejected));
+            sums.record.accuracy += f64::from(u8::from(pair.preferred));
             slopes.push(pair.slopes);
         }
         slopes

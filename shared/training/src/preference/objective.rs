@@ -81,6 +81,8 @@ pub(crate) struct PairLoss {
     pub(crate) rewards: Sides,
     /// The log-probabilities as they are reported: summed for DPO, per token for ORPO.
     pub(crate) logps: Sides,
+    /// Whether the chosen answer has the higher reward.
+    pub(crate) preferred: bool,
 }
 
 impl Objective {
@@ -171,7 +173,11 @@ impl Dpo {
 
     fn with_rewards(&self, loss: f64, slopes: Sides, facts: &PairFacts, ratios: Sides) -> PairLoss {
         let rewards = Sides { chosen: self.beta * ratios.chosen, rejected: self.beta * ratios.rejected };
-        PairLoss { loss, slopes, rewards, logps: facts.logps }
+        // What 32-bit arithmetic cannot tell apart is equal: a policy that is its reference prefers nothing.
+        let sides = [facts.logps, facts.reference].into_iter().flat_map(|sides| [sides.chosen, sides.rejected]);
+        let resolution = self.beta * f64::from(f32::EPSILON) * sides.map(f64::abs).sum::<f64>();
+        let preferred = rewards.chosen - rewards.rejected > resolution;
+        PairLoss { loss, slopes, rewards, logps: facts.logps, preferred }
     }
 }
 
@@ -194,6 +200,7 @@ fn odds_ratio(beta: f64, facts: &PairFacts) -> PairLoss {
         },
         rewards: Sides { chosen: beta * logps.chosen, rejected: beta * logps.rejected },
         logps,
+        preferred: logps.chosen > logps.rejected,
     }
 }
 
