@@ -19,7 +19,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<String>> {
         _ if path.as_os_str() == "-" => {
             let mut bytes = Vec::new();
             std::io::stdin().read_to_end(&mut bytes).context("cannot read the prompts from standard input")?;
-            lines(&bytes, "standard input")?
+            lines(&bytes, &"standard input")?
         }
         Some("jsonl" | "ndjson" | "json" | "csv" | "tsv" | "parquet" | "arrow" | "gz" | "zst") => table(path)?,
         _ => {

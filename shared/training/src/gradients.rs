@@ -28,6 +28,14 @@ impl Gradients {
         Ok(())
     }
 
+    /// Adds a gradient of zeros.
+    pub(crate) fn add_zeros(&mut self, parameters: &[Parameter]) -> Result<(), TrainingError> {
+        for (sum, parameter) in self.0.iter_mut().zip(parameters).filter(|(sum, _)| sum.is_none()) {
+            *sum = Some(parameter.var.zeros_like()?);
+        }
+        Ok(())
+    }
+
     /// The gradients, once every tensor has one.
     pub(crate) fn complete(&self, parameters: &[Parameter], step: usize) -> Result<Vec<&Tensor>, TrainingError> {
         let missing = self.0.iter().zip(parameters).filter(|(gradient, _)| gradient.is_none());

@@ -146,10 +146,18 @@ pub(crate) fn add_gradients(
             return Err(TrainingError::NonFiniteLoss { step, rows: not_finite });
         }
         let slopes = scored.add_to(sums, objective);
-        Ok((scored.objective(&slopes, totals, objective)?, ()))
+        match scored.objective(&slopes, totals, objective)? {
+            Some(total) => Ok((total, true)),
+            None => Ok(((hidden.sum_all()? * 0.0)?, false)),
+        }
     };
     let mut take = |store: &mut GradStore| gradients.add(parameters, store);
-    decoder.gradients(&micro.batch, mode, checkpointed, head, &mut take)
+    let asked = decoder.gradients(&micro.batch, mode, checkpointed, head, &mut take)?;
+    if asked {
+        return Ok(());
+    }
+    // Hinge asks nothing of a pair beyond its margin: the gradient is there, and is zero.
+    gradients.add_zeros(parameters)
 }
 
 /// The mean loss over pairs that are not trained on, and their figures.
@@ -272,8 +280,13 @@ fn prompt_targets(row: &Row, answer: &[i32]) -> Vec<i32> {
 }
 
 impl Scored {
-    /// A scalar with the gradient of the mean loss: each log-likelihood times its slope.
-    fn objective(&self, slopes: &[Sides], totals: &Totals, objective: &Objective) -> Result<Tensor, TrainingError> {
+    /// A scalar with the gradient of the mean loss: each log-likelihood times its slope. None where all slopes are zero.
+    fn objective(
+        &self,
+        slopes: &[Sides],
+        totals: &Totals,
+        objective: &Objective,
+    ) -> Result<Option<Tensor>, TrainingError> {
         let mut terms: Vec<(&Tensor, f64)> = Vec::new();
         for (([chosen, rejected], slope), (prompt, _)) in self.nlls.iter().zip(slopes).zip(&self.likelihoods) {
             let own = objective.likelihood().map_or(0.0, |(weight, _)| weight / totals.likelihood_tokens);
@@ -283,14 +296,14 @@ impl Scored {
             terms.push((rejected, -slope.rejected / totals.pairs));
         }
         let mut total: Option<Tensor> = None;
-        for (tensor, weight) in terms {
+        for (tensor, weight) in terms.into_iter().filter(|(_, weight)| *weight != 0.0) {
             let term = (tensor * weight)?;
             total = Some(match total.take() {
                 Some(total) => (total + term)?,
                 None => term,
             });
         }
-        Ok(total.expect("a micro-batch has at least one pair"))
+        Ok(total)
     }
 
     fn not_finite(&self, part: &[usize]) -> Vec<usize> {
