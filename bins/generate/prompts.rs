@@ -38,7 +38,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<String>> {
 fn lines(bytes: &[u8], name: &impl Display) -> Result<Vec<String>> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
         anyhow!("{name} line {line} is not UTF-8")
     });
     let text = text.hint("convert it, for instance with `iconv -t UTF-8`")?;

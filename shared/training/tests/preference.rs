@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-#[expect(dead_code, reason = "each test takes what it needs")]
 mod support;
 
 use model::{Decoder, Trainable};
