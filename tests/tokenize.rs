@@ -265,7 +265,7 @@ fn a_template_that_rewrites_earlier_turns_names_row_and_way_out() {
     let home = tempfile::tempdir().unwrap();
     let data = data_folder(&home.path().join("data"), &[(Split::Train, chats(3))]);
     let template = home.path().join("forgetful.jinja");
-    let source = "{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' and not loop.last %}gone{% else %}{{ m.content }}{% endif %}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
+    let source = "{% for m in messages %}{{ m.role }}:\n{% if m.role == 'assistant' and not loop.last %}gone{% else %}{{ m.content }}{% endif %}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}assistant:\n{% endif %}";
     std::fs::write(&template, source).unwrap();
     let out = home.path().join("tokens");
     let mut command = retune();

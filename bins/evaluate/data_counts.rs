@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use artifact::{FileRecord, Manifest, Split, TableFacts, files, hash_file, read_rejects};
+use report::{Block, Section, Table, count};
 
 /// One stage's rows.
 #[derive(Debug)]
@@ -41,6 +42,31 @@ impl DataCounts {
     pub(crate) fn records(&self) -> Result<Vec<FileRecord>> {
         let listed = self.0.iter().filter_map(|stage| Some((stage.stage, stage.file.as_ref()?)));
         listed.map(|(stage, path)| Ok(hash_file(path, format!("{stage}/{}", files::REJECTS))?)).collect()
+    }
+
+    /// What the report says of them; nothing where no folder was found.
+    pub(crate) fn section(&self) -> Option<Section> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut rows = Table::new("Rows of each split", &["Stage", "Split", "#Rows"]);
+        let mut rejects = Table::new("Rejected rows by reason", &["Stage", "Reason", "#Rows"]);
+        for stage in &self.0 {
+            for (split, number) in &stage.splits {
+                rows.push([stage.stage.to_owned(), split.as_str().to_owned(), count(*number)]);
+            }
+            for (code, number) in &stage.rejects {
+                rejects.push([stage.stage.to_owned(), code.replace('_', " "), count(*number)]);
+            }
+        }
+        let lead = "Nothing is dropped silently: each row that went in is in a split or was rejected with a reason. A row of \
+                    tokens may pack several examples.";
+        let section = Section::new("Data", lead).with(Block::Table(rows));
+        Some(if rejects.rows.is_empty() {
+            section.with(Block::Text { text: "No row was rejected.".to_owned() })
+        } else {
+            section.with(Block::Table(rejects))
+        })
     }
 }
 

@@ -111,7 +111,7 @@ impl Findings<'_> {
         sections.push(self.lengths());
         sections.extend(self.suspicious());
         sections.extend(self.standing_out());
-        sections.extend(self.data());
+        sections.extend(self.data.section());
         sections.push(self.settings());
         Document {
             title: format!("Evaluation of {}", self.model),
@@ -222,31 +222,6 @@ impl Findings<'_> {
             section = section.with(Block::Table(table));
         }
         Some(section)
-    }
-
-    /// What became of the rows on their way here.
-    fn data(&self) -> Option<Section> {
-        if self.data.0.is_empty() {
-            return None;
-        }
-        let mut rows = Table::new("Rows of each split", &["Stage", "Split", "#Rows"]);
-        let mut rejects = Table::new("Rejected rows by reason", &["Stage", "Reason", "#Rows"]);
-        for stage in &self.data.0 {
-            for (split, number) in &stage.splits {
-                rows.push([stage.stage.to_owned(), split.as_str().to_owned(), count(*number)]);
-            }
-            for (code, number) in &stage.rejects {
-                rejects.push([stage.stage.to_owned(), code.replace('_', " "), count(*number)]);
-            }
-        }
-        let lead = "Nothing is dropped silently: each row that went in is in a split or was rejected with a reason. A row of \
-                    tokens may pack several examples.";
-        let section = Section::new("Data", lead).with(Block::Table(rows));
-        Some(if rejects.rows.is_empty() {
-            section.with(Block::Text { text: "No row was rejected.".to_owned() })
-        } else {
-            section.with(Block::Table(rejects))
-        })
     }
 
     /// Lists of examples: the hardest, and those that tuning made worse.

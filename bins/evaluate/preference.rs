@@ -13,6 +13,8 @@ use serde::Serialize;
 use training::Row;
 use training::preference::{Sides, log_probabilities};
 
+use crate::data_counts::DataCounts;
+
 /// Pairs that go through the model together.
 const BATCH: usize = 8;
 /// Pairs in a list.
@@ -120,7 +122,7 @@ fn blank(row: &TokenRow, path: &Path, number: u64) -> PairScores {
 /// Writes what was measured, and says it.
 pub(crate) fn write(
     (out, split, model): (&Path, String, String),
-    (identity, inputs): (Identity, &[FileRecord]),
+    (identity, inputs, counts): (Identity, &[FileRecord], &DataCounts),
     pairs: Pairs,
     (tuned, baseline): (&[Sides], Option<&[Sides]>),
 ) -> Result<Outcome> {
@@ -138,7 +140,7 @@ pub(crate) fn write(
         baseline: baseline.map(|sides| figures(sides, tokens)),
         rewards: baseline.map(|sides| rewards(tuned, sides)),
     };
-    let document = summary.document(model, &scores, inputs);
+    let document = summary.document(model, &scores, (inputs, counts));
     let folder = OutputFolder::open(out)?;
     let outputs = vec![
         folder.stage_bytes(files::METRICS_JSON, &files::to_json(&summary))?,
@@ -198,7 +200,12 @@ impl Summary {
         }
     }
 
-    fn document(&self, model: String, scores: &[PairScores], inputs: &[FileRecord]) -> Document {
+    fn document(
+        &self,
+        model: String,
+        scores: &[PairScores],
+        (inputs, counts): (&[FileRecord], &DataCounts),
+    ) -> Document {
         let tone = match self.rewards {
             Some(rewards) if rewards.margin > 0.0 => Tone::Good,
             Some(_) => Tone::Bad,
@@ -215,12 +222,12 @@ impl Summary {
             title: format!("Evaluation of {model}"),
             subtitle: format!("retune-evaluate · {} pairs · {}", count(self.pairs as u64), self.split),
             verdict: Verdict { tone, sentence: self.sentence(), notes: Vec::new() },
-            sections: vec![
-                self.result(tone),
-                misjudged(scores),
-                Section::new("To repeat this", "The inputs by content: equal hashes give equal figures.")
-                    .with(Block::Settings { settings }),
-            ],
+            sections: [self.result(tone), misjudged(scores)]
+                .into_iter()
+                .chain(counts.section())
+                .chain([Section::new("To repeat this", "The inputs by content: equal hashes give equal figures.")
+                    .with(Block::Settings { settings })])
+                .collect(),
         }
     }
 

@@ -97,15 +97,15 @@ fn pairs(args: &Args, found: &Found, identity: Identity, models: (&Loaded, Optio
             cli::Usage("preference pairs are measured one split at a time: name one with --split".into()).into()
         );
     };
-    if args.data.is_some() || !args.general.is_empty() || args.choices.is_some() {
-        let what = "--data, --general and --choices do not go with preference pairs";
+    if !args.general.is_empty() || args.choices.is_some() {
+        let what = "--general and --choices do not go with preference pairs";
         return Err(cli::Usage(what.into()).into());
     }
     let pairs = preference::Pairs::read(path, &models.0.config)?;
     let tuned = pairs.measure(&models.0.decoder)?;
     let baseline = models.1.map(|base| pairs.measure(base)).transpose()?;
     let place = (args.output.folder()?, split.clone(), found.subject.name());
-    preference::write(place, (identity, &found.inputs), pairs, (&tuned, baseline.as_deref()))
+    preference::write(place, (identity, &found.inputs, &found.counts), pairs, (&tuned, baseline.as_deref()))
 }
 
 /// What is measured beside the tokens.

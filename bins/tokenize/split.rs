@@ -103,7 +103,9 @@ impl<'run> SplitWork<'run> {
     pub(crate) fn finish(mut self) -> (Vec<TokenRow>, Outcome) {
         let rows = self.flush();
         let Self { statistics, mut outcome, rules, .. } = self;
-        outcome.statistics = statistics.finish(outcome.rows, rules.max_length);
+        // A pair is two sequences.
+        let row_length = if rules.pairs { 2 * rules.max_length } else { rules.max_length };
+        outcome.statistics = statistics.finish(outcome.rows, row_length);
         (rows, outcome)
     }
 

@@ -40,10 +40,24 @@ pub(crate) fn explain(
             (error.to_string(), "give --validation FILE, or a token folder with validation.parquet".to_owned())
         }
         TrainingError::Observer(_) if checkpoints.newest().is_some() => {
-            (error.to_string(), "once that is mended, --resume goes on from the last whole checkpoint".to_owned())
+            (with_causes(&error), "once that is mended, --resume goes on from the last whole checkpoint".to_owned())
         }
         _ => return anyhow::Error::new(error),
     };
     let hinted: anyhow::Result<()> = Err(anyhow!(message)).hint(hint);
     hinted.expect_err("made of an error just above")
+}
+
+/// The message and those of its causes, without saying anything twice.
+fn with_causes(error: &TrainingError) -> String {
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        source = cause.source();
+    }
+    message
 }
