@@ -91,7 +91,8 @@ proptest! {
     #[test]
     fn rows_in_are_rows_out_and_rejected(lines in prop::collection::vec(line(), 1..60)) {
         let folder = tempfile::tempdir().unwrap();
-        let lines: Vec<String> = lines.into_iter().map(|line| line.replace(['\n', '\r'], " ")).collect();
+        // A byte order mark at the start of a file belongs to no line.
+        let lines: Vec<String> = lines.into_iter().map(|line| line.replace(['\n', '\r', '\u{feff}'], " ")).collect();
         let rows = lines.iter().filter(|line| !line.bytes().all(|byte| byte.is_ascii_whitespace())).count();
         let Ok((summary, kept)) = ingest(folder.path(), &lines, &options(1)) else { return Ok(()) };
         prop_assert_eq!(summary.read as usize, rows);
