@@ -149,10 +149,10 @@ struct Op {
     gradients: Mutex<Option<Gradients>>,
 }
 
-/// Rows whose logits exist at a time: 8 MiB of them, which a cache holds, but enough rows that the products stay efficient:
-/// each chunk reads the whole weight, and writes its gradient where that is wanted.
+/// Rows whose logits exist at a time: each chunk packs the whole weight, and writes its gradient where that is wanted, so
+/// many rows are efficient; the logits of a vocabulary of 49,152 take 96 MiB.
 pub fn logit_rows(vocabulary: usize) -> usize {
-    ((2 << 20) / vocabulary.max(1)).clamp(192, 1024) / 32 * 32
+    ((24 << 20) / vocabulary.max(1)).clamp(256, 1024) / 32 * 32
 }
 
 impl CustomOp2 for Op {
@@ -192,7 +192,7 @@ impl CustomOp2 for Op {
             }
             let logits = Matrix::new(logits, count, vocabulary);
             if let Some(grad_weight) = &mut grad_weight {
-                multiply_add(grad_weight, 1.0, logits.transposed(), rows_matrix, 1.0);
+                multiply_add(grad_weight, logits.transposed(), rows_matrix, 1.0);
             }
             if let Some(grad_hidden) = &mut grad_hidden {
                 multiply_into(rows, logits, weight_matrix, 1.0);

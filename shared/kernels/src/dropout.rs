@@ -2,7 +2,7 @@
 //! pass, another number of threads or a resumed run see the same mask.
 
 use crate::{
-    parallel::{CHUNK, build},
+    parallel::{CHUNK, build_zeroed},
     simd::{Kernel, dispatch},
     tensors::{Floats, floats, storage, tensor},
 };
@@ -38,7 +38,7 @@ impl Dropout {
 
     /// `x` with this mask applied; `x` is the whole tensor, so that indices are its own.
     pub(crate) fn apply(&self, x: &[f32]) -> Vec<f32> {
-        build(x.len(), CHUNK, |chunk, y| {
+        build_zeroed(x.len(), CHUNK, |chunk, y| {
             let start = chunk * CHUNK;
             dispatch(Masked { dropout: *self, start, x: &x[start..][..y.len()], y });
         })

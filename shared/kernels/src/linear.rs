@@ -1,7 +1,7 @@
 //! Linear layer: `y = x Wᵀ + b`.
 
 use crate::{
-    matmul::{Matrix, multiply},
+    matmul::{Matrix, Product, multiply, multiply_sum},
     parallel::{for_each_chunk, rows_per_chunk, sum_of_parts},
     simd::{Kernel, dispatch},
     tensors::{Floats, floats, fused, storage, tensor},
@@ -131,10 +131,8 @@ impl Linear {
     ) -> (CpuStorage, Shape) {
         let (rows, inputs) = (lx.dims()[0], lx.dims()[1]);
         let outputs = lw.shape().elem_count() / inputs.max(1);
-        let mut y = multiply(Matrix::new(x, rows, inputs), self.0.input_by_output(weight, inputs, outputs));
-        if let Some(bias) = bias {
-            add_bias(&mut y, bias);
-        }
+        let rhs = self.0.input_by_output(weight, inputs, outputs);
+        let y = multiply_sum(Product { lhs: Matrix::new(x, rows, inputs), rhs, scale: 1.0 }, None, bias);
         storage(y, (rows, outputs))
     }
 

@@ -2,8 +2,8 @@
 
 use crate::{
     Dropout, WeightLayout, dropout as drop, linear,
-    linear::{add_bias, check},
-    matmul::{Matrix, multiply, multiply_add, multiply_into},
+    linear::check,
+    matmul::{Matrix, Product, multiply, multiply_into, multiply_sum},
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -101,13 +101,19 @@ impl CustomOp3 for LinearLora {
         let (outputs, rank) = (lb.dims()[0], lb.dims()[1]);
         let (x, a, b) = (floats(x, lx)?, floats(a, la)?, floats(b, lb)?);
         let weight = Floats::of(&self.weight)?;
-        let mut y = multiply(Matrix::new(x, rows, inputs), self.layout.input_by_output(&weight, inputs, outputs));
-        if let Some(bias) = &self.bias {
-            add_bias(&mut y, &Floats::of(bias)?);
-        }
         let low_rank = multiply(Matrix::new(&self.dropped(x), rows, inputs), Matrix::new(a, rank, inputs).transposed());
-        let up = Matrix::new(b, outputs, rank).transposed();
-        multiply_add(&mut y, 1.0, Matrix::new(&low_rank, rows, rank), up, self.scale);
+        let product = Product {
+            lhs: Matrix::new(x, rows, inputs),
+            rhs: self.layout.input_by_output(&weight, inputs, outputs),
+            scale: 1.0,
+        };
+        let change = Product {
+            lhs: Matrix::new(&low_rank, rows, rank),
+            rhs: Matrix::new(b, outputs, rank).transposed(),
+            scale: self.scale,
+        };
+        let bias = self.bias.as_ref().map(Floats::of).transpose()?;
+        let y = multiply_sum(product, Some(change), bias.as_deref());
         // A second forward pass of the same op cannot happen: the op is made anew for each call.
         self.low_rank.get_or_init(|| low_rank);
         Ok(storage(y, (rows, outputs)))
@@ -134,9 +140,11 @@ impl CustomOp3 for LinearLora {
         let grad_low_rank = Matrix::new(&grad_low_rank, rows, rank);
 
         let grad_b = b.track_op().then(|| {
-            let mut grad_b = vec![0.0; outputs * rank];
-            multiply_into(&mut grad_b, grad_matrix.transposed(), Matrix::new(low_rank, rows, rank), self.scale);
-            tensor(grad_b, b)
+            // Its transpose has few rows, so that the large gradient is read once, where it lies.
+            let mut by_rank = vec![0.0; outputs * rank];
+            multiply_into(&mut by_rank, Matrix::new(low_rank, rows, rank).transposed(), grad_matrix, 1.0);
+            let grad_b = (0..outputs * rank).map(|at| by_rank[at % rank * outputs + at / rank] * self.scale);
+            tensor(grad_b.collect(), b)
         });
         let grad_a = a.track_op().then(|| {
             let dropped = self.dropped(&xs);
@@ -144,12 +152,19 @@ impl CustomOp3 for LinearLora {
         });
         let grad_x = x.track_op().then(|| {
             let weight = self.layout.input_by_output(&ws, inputs, outputs);
-            let mut grad_x = multiply(grad_matrix, weight.transposed());
+            let through_weight = Product { lhs: grad_matrix, rhs: weight.transposed(), scale: 1.0 };
             let down = Matrix::new(&a_values, rank, inputs);
-            match self.dropout {
-                None => multiply_add(&mut grad_x, 1.0, grad_low_rank, down, 1.0),
-                Some(dropout) => dropout.add_to(&multiply(grad_low_rank, down), &mut grad_x),
-            }
+            let grad_x = match self.dropout {
+                None => {
+                    let through_adapter = Product { lhs: grad_low_rank, rhs: down, scale: 1.0 };
+                    multiply_sum(through_weight, Some(through_adapter), None)
+                }
+                Some(dropout) => {
+                    let mut grad_x = multiply_sum(through_weight, None, None);
+                    dropout.add_to(&multiply(grad_low_rank, down), &mut grad_x);
+                    grad_x
+                }
+            };
             tensor(grad_x, x)
         });
         Ok((grad_x.transpose()?, grad_a.transpose()?, grad_b.transpose()?))

@@ -11,16 +11,25 @@ pub(crate) fn rows_per_chunk(columns: usize) -> usize {
     (CHUNK / columns.max(1)).max(1)
 }
 
-/// Builds `len` values, each chunk filled by one task; `fill` gets the chunk's index and its zeroed part.
+/// Builds `len` values, each chunk filled by one task; `fill` gets the chunk's index and its part.
 ///
-/// The memory is first touched by the task that fills it, while it stays in that core's cache.
+/// The memory is first touched by the task that fills it, while it stays in that core's cache. It is not zeroed: `fill`
+/// writes each element and reads none (tests fill it with NaN first).
 pub(crate) fn build(len: usize, chunk: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let mut values = Vec::with_capacity(len);
     let spare = &mut values.spare_capacity_mut()[..len];
-    for_each_chunk(spare, chunk, |index, part| fill(index, zeroed(part)));
-    // SAFETY: every chunk of the first `len` elements was zeroed above before it was filled.
+    for_each_chunk(spare, chunk, |index, part| fill(index, unwritten(part)));
+    // SAFETY: every chunk of the first `len` elements was filled above.
     unsafe { values.set_len(len) };
     values
+}
+
+/// [`build`] whose `fill` gets zeros, to add to.
+pub(crate) fn build_zeroed(len: usize, chunk: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    build(len, chunk, |index, part| {
+        part.fill(0.0);
+        fill(index, part);
+    })
 }
 
 /// [`build`] for two outputs of the same length.
@@ -33,15 +42,15 @@ pub(crate) fn build2(
     let (a, b) = (&mut first.spare_capacity_mut()[..len], &mut second.spare_capacity_mut()[..len]);
     if len <= chunk {
         if len > 0 {
-            fill(0, zeroed(a), zeroed(b));
+            fill(0, unwritten(a), unwritten(b));
         }
     } else {
         a.par_chunks_mut(chunk)
             .zip(b.par_chunks_mut(chunk))
             .enumerate()
-            .for_each(|(index, (a, b))| fill(index, zeroed(a), zeroed(b)));
+            .for_each(|(index, (a, b))| fill(index, unwritten(a), unwritten(b)));
     }
-    // SAFETY: every chunk of the first `len` elements of both was zeroed above before it was filled.
+    // SAFETY: every chunk of the first `len` elements of both was filled above.
     unsafe {
         first.set_len(len);
         second.set_len(len);
@@ -64,6 +73,24 @@ impl Shared {
         let mut values = Vec::with_capacity(len);
         let start = values.as_mut_ptr();
         Self { values, start, len }
+    }
+
+    /// As [`Self::new`], in the memory of a vector that is no longer needed.
+    pub(crate) fn reuse(mut values: Vec<f32>, len: usize) -> Self {
+        values.clear();
+        values.reserve(len);
+        let start = values.as_mut_ptr();
+        Self { values, start, len }
+    }
+
+    /// The memory, for [`Self::reuse`]; what was written is gone.
+    pub(crate) fn into_buffer(self) -> Vec<f32> {
+        self.values
+    }
+
+    /// A pointer to an element, for reading once it is written.
+    pub(crate) fn at(&self, index: usize) -> *const f32 {
+        self.start.wrapping_add(index)
     }
 
     /// The elements `start .. start + len`, to be written.
@@ -103,7 +130,7 @@ pub(crate) fn for_each_chunk<T: Send>(values: &mut [T], chunk: usize, work: impl
 
 /// The sum over chunks of a vector that each chunk computes, added in the order of the chunks.
 pub(crate) fn sum_of_parts(chunks: usize, len: usize, part: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
-    let parts = build(chunks * len, len.max(1), part);
+    let parts = build_zeroed(chunks * len, len.max(1), part);
     let mut total = vec![0.0; len];
     for part in parts.chunks_exact(len.max(1)) {
         total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
@@ -111,9 +138,12 @@ pub(crate) fn sum_of_parts(chunks: usize, len: usize, part: impl Fn(usize, &mut 
     total
 }
 
-fn zeroed(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
-    part.fill(MaybeUninit::new(0.0));
-    // SAFETY: `MaybeUninit<f32>` has the layout of `f32`, and the line above wrote each element.
+/// Memory to be written; in tests, what is left out or read shows as NaN.
+fn unwritten(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    if cfg!(test) {
+        part.fill(MaybeUninit::new(f32::NAN));
+    }
+    // SAFETY: `MaybeUninit<f32>` has the layout of `f32`, and `build` demands that elements are written, not read.
     unsafe { &mut *(std::ptr::from_mut(part) as *mut [f32]) }
 }
 
@@ -124,7 +154,7 @@ mod tests {
     #[test]
     fn every_chunk_is_filled_once() {
         for len in [0, 1, 7, 8, 9, 100] {
-            let values = build(len, 8, |index, part| {
+            let values = build_zeroed(len, 8, |index, part| {
                 part.iter_mut().enumerate().for_each(|(i, value)| *value += (index * 8 + i) as f32);
             });
             assert_eq!(values, (0..len).map(|i| i as f32).collect::<Vec<_>>());
