@@ -68,8 +68,8 @@ lint: ## formatting, clippy, rustdoc, and cargo deny if it is there
 	@echo "lint: nothing to complain about"
 
 .PHONY: bench
-bench: ## measure the kernels on this machine
-	$(CARGO) run --release --locked --quiet --package retune-kernels --example speed
+bench: ## measure training on this machine: speed, share of its peak, memory; adds to benchmarks.jsonl
+	$(CARGO) run --release --locked --quiet --package retune-training --example bench -- benchmarks.jsonl $(WORK)
 
 .PHONY: docs
 docs: ## the libraries' documentation, as HTML

@@ -376,6 +376,26 @@ fn random_weights_from_a_configuration() {
 }
 
 #[test]
+fn a_profile_tells_where_the_time_goes_and_writes_nothing() {
+    let Some(bench) = Bench::new("models/tinystories-chat-3M", 10, 14_000) else { return };
+    let arguments = bench.arguments("out", &["--profile", "--json"]);
+    let (code, stdout, stderr) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(code, 0, "{stderr}");
+    let profile: Value = serde_json::from_str(&stdout).unwrap();
+    for key in ["tokens", "seconds", "gflop", "peak_gflop_per_second", "peak_memory_bytes"] {
+        assert!(profile[key].as_f64().unwrap() > 0.0, "{key} in {stdout}");
+    }
+    let operations = profile["operations"].as_array().unwrap();
+    let names: Vec<&str> = operations.iter().map(|operation| operation["name"].as_str().unwrap()).collect();
+    for name in ["linear_lora", "linear_lora backward", "attention", "attention backward", "cross_entropy", "adamw"] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    let shares: f64 = operations.iter().map(|operation| operation["share"].as_f64().unwrap()).sum();
+    assert!((shares - 1.0).abs() < 1e-6, "{shares}");
+    assert!(!Path::new(&bench.path("out")).exists());
+}
+
+#[test]
 fn a_plan_tells_and_writes_nothing() {
     let Some(bench) = Bench::new("models/tinystories-chat-3M", 10, 14_000) else { return };
     let arguments = bench.arguments("out", &["--plan", "--json"]);

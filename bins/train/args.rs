@@ -65,6 +65,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) plan: bool,
 
+    /// Take two steps in memory, print where the time of the second went, operation by operation, and stop
+    #[arg(long, conflicts_with = "plan")]
+    pub(crate) profile: bool,
+
     /// Where to compute; auto takes the best that this build has
     #[arg(long, value_enum, default_value_t = Device::Auto, help_heading = "Machine")]
     pub(crate) device: Device,

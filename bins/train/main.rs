@@ -11,6 +11,7 @@ mod inputs;
 mod lora_settings;
 mod plan;
 mod preference;
+mod profile;
 mod report;
 mod resolve;
 mod resume;

@@ -19,6 +19,7 @@ use super::checkpoint::{self, Checkpoints, State};
 use super::history::History;
 use super::inputs::Inputs;
 use super::plan::Plan;
+use super::profile::Profile;
 use super::report::{MemoryReport, Report};
 use super::resolve::Settings;
 use super::watch::Watch;
@@ -31,8 +32,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let settings = Settings::new(args, base.adapter())?;
     let budget = Budget::new(args);
     budget.check_weights(base.stored_bytes()?, settings.method == "full")?;
-    if args.plan {
-        return plan(args, &inputs, &base, &settings, budget);
+    if args.plan || args.profile {
+        return look_ahead(args, &inputs, &base, &settings, budget);
     }
     let out = args.output.folder()?;
     let (identity, early) = identify(args, out, &inputs, &base, &settings)?;
@@ -236,13 +237,18 @@ fn learnable(rows: &[Row]) -> usize {
     rows.iter().filter(|row| row.trained_tokens() > 0).count()
 }
 
-fn plan(args: &Args, inputs: &Inputs, base: &Base, settings: &Settings, budget: Budget) -> Result<Outcome> {
+/// Measures without writing anything: what the run would take, or where the time of a step goes.
+fn look_ahead(args: &Args, inputs: &Inputs, base: &Base, settings: &Settings, budget: Budget) -> Result<Outcome> {
     let (rows, validation) = read_rows(inputs, base, settings)?;
     let options = settings.options(learnable(&rows), args.watch.save_every)?;
     let loaded = base.load(args, settings, None)?;
     let mut trainer = Trainer::new(&loaded.decoder, &rows, &validation, &options)?;
     let forecast = budget.choose(&loaded.decoder, &mut trainer, &rows)?;
     trainer.checkpoint_activations(forecast.checkpointed_layers);
+    if args.profile {
+        let profile = Profile::new(&trainer.profile_step()?);
+        return Ok(Outcome::Done(Answer::new(profile.text(), &profile)));
+    }
     let plan = Plan::measure(&mut trainer, loaded.counts(), &rows, &validation, forecast)?;
     Ok(Outcome::Done(Answer::new(plan.lines().join("\n"), &plan)))
 }

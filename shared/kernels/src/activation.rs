@@ -3,6 +3,7 @@
 use crate::{
     numeric::{erf, exp, sigmoid, tanh},
     parallel::{CHUNK, build, build2},
+    profile::timed,
     simd::{Kernel, dispatch},
     tensors::{Floats, floats, fused, storage, tensor},
 };
@@ -166,6 +167,7 @@ impl CustomOp1 for Single {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let _timer = timed("activation", false);
         let x = floats(x, layout)?;
         let y = build(x.len(), CHUNK, |chunk, y| {
             let x = &x[chunk * CHUNK..][..y.len()];
@@ -175,6 +177,7 @@ impl CustomOp1 for Single {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let _timer = timed("activation", true);
         let grad = grad.contiguous()?;
         let (xs, gs) = (Floats::of(x)?, Floats::of(&grad)?);
         let (xs, gs) = (&xs[..], &gs[..]);
@@ -194,6 +197,7 @@ impl CustomOp2 for Gated {
     }
 
     fn cpu_fwd(&self, gate: &CpuStorage, lg: &Layout, up: &CpuStorage, lu: &Layout) -> Result<(CpuStorage, Shape)> {
+        let _timer = timed("gated", false);
         let (gate, up) = (floats(gate, lg)?, floats(up, lu)?);
         let y = build(gate.len(), CHUNK, |chunk, y| {
             let (gate, up) = (&gate[chunk * CHUNK..][..y.len()], &up[chunk * CHUNK..][..y.len()]);
@@ -203,6 +207,7 @@ impl CustomOp2 for Gated {
     }
 
     fn bwd(&self, gate: &Tensor, up: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let _timer = timed("gated", true);
         let grad = grad.contiguous()?;
         let (gates, ups, grads) = (Floats::of(gate)?, Floats::of(up)?, Floats::of(&grad)?);
         let (gates, ups, grads) = (&gates[..], &ups[..], &grads[..]);

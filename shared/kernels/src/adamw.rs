@@ -2,6 +2,7 @@
 
 use crate::{
     parallel::CHUNK,
+    profile::timed,
     simd::{Kernel, dispatch},
     tensors::{Floats, fused},
 };
@@ -39,6 +40,7 @@ pub fn adamw_update(
     second_moment: &mut [f32],
     step: &AdamWStep,
 ) -> Result<()> {
+    let _timer = timed("adamw", false);
     let count = parameter.elem_count();
     if gradient.shape() != parameter.shape() || first_moment.len() != count || second_moment.len() != count {
         bail!(

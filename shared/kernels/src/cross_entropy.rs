@@ -5,6 +5,7 @@ use crate::{
     matmul::{Matrix, multiply_add, multiply_into},
     numeric::{exp, tanh},
     parallel::{CHUNK, for_each_chunk},
+    profile::timed,
     simd::{Kernel, LANES, dispatch, sum, sum_lanes},
     tensors::{floats, fused, storage, tensor},
 };
@@ -167,6 +168,7 @@ impl CustomOp2 for Op {
         weight: &CpuStorage,
         lw: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        let _timer = timed("cross_entropy", false);
         let (hidden, weight) = (floats(hidden, lh)?, floats(weight, lw)?);
         let (vocabulary, columns) = (lw.dims()[0], lw.dims()[1]);
         let weight_matrix = Matrix::new(weight, vocabulary, columns);
@@ -214,6 +216,7 @@ impl CustomOp2 for Op {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let _timer = timed("cross_entropy", true);
         let gradients = self.gradients.lock().expect("no thread panics while it holds the gradients").take();
         let Some(gradients) = gradients else {
             bail!("cross_entropy: the backward pass can run once; compute the loss again for another")

@@ -3,6 +3,7 @@
 
 use crate::{
     parallel::{CHUNK, build_zeroed},
+    profile::timed,
     simd::{Kernel, dispatch},
     tensors::{Floats, floats, storage, tensor},
 };
@@ -103,10 +104,12 @@ impl CustomOp1 for Dropout {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let _timer = timed("dropout", false);
         Ok(storage(self.apply(floats(x, layout)?), layout.shape()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let _timer = timed("dropout", true);
         let grad = grad.contiguous()?;
         let masked = self.apply(&Floats::of(&grad)?);
         Ok(Some(tensor(masked, x)?))

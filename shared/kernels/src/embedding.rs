@@ -2,6 +2,7 @@
 
 use crate::{
     parallel::{build, for_each_chunk, rows_per_chunk},
+    profile::timed,
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
@@ -32,6 +33,7 @@ impl CustomOp1 for Embedding {
     }
 
     fn cpu_fwd(&self, table: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let _timer = timed("embedding", false);
         let (table, columns) = (floats(table, layout)?, layout.dims()[1]);
         let rows = rows_per_chunk(columns);
         let y = build(self.ids.len() * columns, rows * columns, |index, y| {
@@ -43,6 +45,7 @@ impl CustomOp1 for Embedding {
     }
 
     fn bwd(&self, table: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let _timer = timed("embedding", true);
         let grad = grad.contiguous()?;
         let (grad, columns) = (Floats::of(&grad)?, table.dim(1)?);
         let grad = &grad[..];

@@ -2,6 +2,7 @@
 
 use crate::{
     parallel::{build, rows_per_chunk, sum_of_parts},
+    profile::timed,
     simd::{Kernel, dispatch, mul_add, sum},
     tensors::{Floats, floats, fused, storage, tensor},
 };
@@ -50,6 +51,7 @@ impl CustomOp3 for LayerNorm {
         bias: &CpuStorage,
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        let _timer = timed("layer_norm", false);
         let (x, weight, bias) = (floats(x, lx)?, floats(weight, lw)?, floats(bias, lb)?);
         let chunk = rows_per_chunk(weight.len()) * weight.len();
         let y = build(x.len(), chunk, |index, y| {
@@ -66,6 +68,7 @@ impl CustomOp3 for LayerNorm {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let _timer = timed("layer_norm", true);
         let grad = grad.contiguous()?;
         let (xs, ws, gs) = (Floats::of(x)?, Floats::of(weight)?, Floats::of(&grad)?);
         let (xs, ws, gs) = (&xs[..], &ws[..], &gs[..]);

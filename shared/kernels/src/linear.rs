@@ -3,6 +3,7 @@
 use crate::{
     matmul::{Matrix, Product, multiply, multiply_sum},
     parallel::{for_each_chunk, rows_per_chunk, sum_of_parts},
+    profile::timed,
     simd::{Kernel, dispatch},
     tensors::{Floats, floats, fused, storage, tensor},
 };
@@ -129,6 +130,7 @@ impl Linear {
         lw: &Layout,
         bias: Option<&[f32]>,
     ) -> (CpuStorage, Shape) {
+        let _timer = timed("linear", false);
         let (rows, inputs) = (lx.dims()[0], lx.dims()[1]);
         let outputs = lw.shape().elem_count() / inputs.max(1);
         let rhs = self.0.input_by_output(weight, inputs, outputs);
@@ -137,6 +139,7 @@ impl Linear {
     }
 
     fn backward(&self, x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let _timer = timed("linear", true);
         let ((rows, inputs), outputs) = (x.dims2()?, grad.dim(D::Minus1)?);
         let (xs, ws, gs) = (Floats::of(x)?, Floats::of(weight)?, Floats::of(grad)?);
         let (x_matrix, grad_matrix) = (Matrix::new(&xs, rows, inputs), Matrix::new(&gs, rows, outputs));

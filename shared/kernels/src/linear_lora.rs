@@ -4,6 +4,7 @@ use crate::{
     Dropout, WeightLayout, dropout as drop, linear,
     linear::check,
     matmul::{Matrix, Product, multiply, multiply_into, multiply_sum},
+    profile::timed,
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -97,6 +98,7 @@ impl CustomOp3 for LinearLora {
         b: &CpuStorage,
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        let _timer = timed("linear_lora", false);
         let (rows, inputs) = (lx.dims()[0], lx.dims()[1]);
         let (outputs, rank) = (lb.dims()[0], lb.dims()[1]);
         let (x, a, b) = (floats(x, lx)?, floats(a, la)?, floats(b, lb)?);
@@ -127,6 +129,7 @@ impl CustomOp3 for LinearLora {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let _timer = timed("linear_lora", true);
         let ((rows, inputs), (outputs, rank)) = (x.dims2()?, b.dims2()?);
         let grad = grad.contiguous()?;
         let (xs, ws, gs) = (Floats::of(x)?, Floats::of(&self.weight)?, Floats::of(&grad)?);

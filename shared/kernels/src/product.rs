@@ -1,6 +1,9 @@
 //! Product of two small matrices that lie in one core's cache, without packing or allocation.
 
-use crate::simd::{Kernel, LANES, dispatch, mul_add};
+use crate::{
+    profile::count,
+    simd::{Kernel, LANES, dispatch, mul_add},
+};
 
 /// `c (+)= a · b`, with `a` `[m, k]` in any strides, `b` `[k, n]` and `c` `[m, n]` with contiguous rows, `n` a multiple of
 /// [`LANES`].
@@ -30,6 +33,7 @@ impl Product<'_> {
             assert!(self.b.len() >= (self.k - 1) * self.b_stride + self.n);
             assert!(self.a.len() > (self.m - 1) * self.a_strides.0 + (self.k - 1) * self.a_strides.1);
         }
+        count(self.m, self.n, self.k);
         dispatch(self);
     }
 }

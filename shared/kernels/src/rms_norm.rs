@@ -2,6 +2,7 @@
 
 use crate::{
     parallel::{build, rows_per_chunk, sum_of_parts},
+    profile::timed,
     simd::{Kernel, dispatch, dot, mul_add, sum},
     tensors::{Floats, floats, fused, storage, tensor},
 };
@@ -38,6 +39,7 @@ impl CustomOp2 for RmsNorm {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, weight: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+        let _timer = timed("rms_norm", false);
         let (x, weight) = (floats(x, lx)?, floats(weight, lw)?);
         let chunk = rows_per_chunk(weight.len()) * weight.len();
         let y = build(x.len(), chunk, |index, y| {
@@ -47,6 +49,7 @@ impl CustomOp2 for RmsNorm {
     }
 
     fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let _timer = timed("rms_norm", true);
         let grad = grad.contiguous()?;
         let (xs, ws, gs) = (Floats::of(x)?, Floats::of(weight)?, Floats::of(&grad)?);
         let (xs, ws, gs) = (&xs[..], &ws[..], &gs[..]);

@@ -2,6 +2,7 @@
 
 use crate::{
     parallel::{build, rows_per_chunk},
+    profile::timed,
     simd::{Kernel, dispatch},
     tensors::{Floats, floats, fused, storage, tensor},
 };
@@ -94,11 +95,13 @@ impl CustomOp1 for Rotary {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let _timer = timed("rotary", false);
         Ok(storage(self.turn(floats(x, layout)?, layout.dims(), 1.0)?, layout.shape()))
     }
 
     /// The gradient is turned back by the same angle.
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let _timer = timed("rotary", true);
         let grad = grad.contiguous()?;
         let turned = self.turn(&Floats::of(&grad)?, x.dims(), -1.0)?;
         Ok(Some(tensor(turned, x)?))

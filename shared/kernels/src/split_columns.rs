@@ -5,6 +5,7 @@
 
 use crate::{
     parallel::{build, for_each_chunk, rows_per_chunk},
+    profile::timed,
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -60,6 +61,7 @@ impl CustomOp1 for Block {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let _timer = timed("split_columns", false);
         let (x, (rows, columns)) = (floats(x, layout)?, layout.shape().dims2()?);
         let (width, some) = (self.width, rows_per_chunk(self.width));
         let y = build(rows * width, some * width, |index, y| {
@@ -71,6 +73,7 @@ impl CustomOp1 for Block {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let _timer = timed("split_columns", true);
         let grad = grad.contiguous()?;
         let (grad, (_, columns)) = (Floats::of(&grad)?, x.dims2()?);
         let (grad, width, some) = (&grad[..], self.width, rows_per_chunk(columns));

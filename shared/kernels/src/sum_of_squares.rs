@@ -2,6 +2,7 @@
 
 use crate::{
     parallel::{CHUNK, for_each_chunk},
+    profile::timed,
     simd::{Kernel, dispatch},
     tensors::{Floats, fused},
 };
@@ -12,6 +13,7 @@ use candle_core::{DType, Result, Tensor};
 /// # Errors
 /// Where the tensor cannot be read.
 pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
+    let _timer = timed("sum_of_squares", false);
     if !fused(&[tensor]) {
         return tensor.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar();
     }

@@ -11,6 +11,7 @@ pub use decode::{CachedSequence, attention_decode};
 
 use crate::{
     Segments,
+    profile::timed,
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
@@ -140,6 +141,7 @@ impl CustomOp3 for Attention {
         v: &CpuStorage,
         lv: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        let _timer = timed("attention", false);
         let (q, k, v) = (floats(q, lq)?, floats(k, lk)?, floats(v, lv)?);
         let (y, log_sums) = forward::forward(&self.arguments(q, k, v));
         self.log_sums.get_or_init(|| log_sums);
@@ -154,6 +156,7 @@ impl CustomOp3 for Attention {
         y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let _timer = timed("attention", true);
         let grad = grad.contiguous()?;
         let (qs, ks, vs, ys, gs) = (Floats::of(q)?, Floats::of(k)?, Floats::of(v)?, Floats::of(y)?, Floats::of(&grad)?);
         let log_sums = self.log_sums.get().expect("the forward pass ran before the backward pass");

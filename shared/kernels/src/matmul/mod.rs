@@ -9,7 +9,7 @@ mod pack;
 #[cfg(test)]
 mod tests;
 
-use crate::parallel::Shared;
+use crate::{parallel::Shared, profile::count};
 use micro::{COLUMNS, Micro, Part, ROWS, Tile};
 use pack::Layout;
 use rayon::prelude::*;
@@ -125,6 +125,7 @@ unsafe fn run_with(
     if rows == 0 || columns == 0 {
         return;
     }
+    count(rows, columns, depth + short.map_or(0, |short| short.rhs.rows));
     let in_place = rows <= FEW_ROWS && rhs.column_stride == 1 && scale == 1.0;
     let most = if in_place { SHALLOW } else { DEPTH };
     let block = depth.div_ceil(depth.div_ceil(most).max(1)).max(1);
