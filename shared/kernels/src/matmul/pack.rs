@@ -185,10 +185,11 @@ pub(super) fn strips(matrix: Matrix, rows: Range<usize>, k: Range<usize>, out: &
             if matrix.row_stride == 1 && height == ROWS {
                 out.copy_from_slice(&matrix.values[start..][..ROWS]);
             } else {
-                for row in 0..height {
-                    out[row] = matrix.values[start + row * matrix.row_stride];
+                let (own, rest) = out.split_at_mut(height);
+                for (row, out) in own.iter_mut().enumerate() {
+                    *out = matrix.values[start + row * matrix.row_stride];
                 }
-                out[height..].fill(0.0);
+                rest.fill(0.0);
             }
         }
     }

@@ -35,6 +35,7 @@ fn check((m, n, k, rank): (usize, usize, usize, usize), transposed: (bool, bool)
             let before = if add { numbers(m * n, 6) } else { vec![f32::NAN; m * n] };
             let mut result = before.clone();
             let bias = with_bias.then_some(&bias[..]);
+            // SAFETY: the result has a row of n elements for each of m rows, initialised where it is added to.
             unsafe { run_with(micro, result.as_mut_ptr(), add, product, Some(short), bias) };
             for (at, (found, expected)) in result.iter().zip(&expected).enumerate() {
                 let expected = expected + if add { f64::from(before[at]) } else { 0.0 };
