@@ -11,7 +11,7 @@ pub use hub::Part;
 /// A model or adapter that is on this machine.
 #[derive(Debug, Clone)]
 pub struct Located {
-    /// Its folder.
+    /// Its folder, or its GGUF file.
     pub folder: PathBuf,
     /// For people and for adapters: `org/name`, or the folder's own name without the way to it.
     pub name: String,
@@ -25,12 +25,17 @@ pub struct Located {
 /// Where there is neither, with what to do.
 pub fn locate(given: &str, flag: &str, part: Part) -> Result<Located> {
     let folder = Path::new(given);
-    if folder.is_dir() {
+    let is_file = part == Part::Model && folder.is_file() && pretrained::gguf_path(folder)?.is_some();
+    if folder.is_dir() || is_file {
         return Ok(Located { folder: folder.into(), name: pretrained::base_model_name(given), origin: None });
     }
-    let what = if part == Part::Adapter { "a PEFT adapter folder" } else { "a Hugging Face model folder" };
+    let what = match part {
+        Part::Adapter => "a PEFT adapter folder",
+        _ => "a Hugging Face model folder or of a GGUF file",
+    };
     if folder.exists() {
-        return Err(anyhow!("{given} is not a folder")).hint(format!("{flag} takes {what}, or a name on a hub"));
+        return Err(anyhow!("{given} is neither a model folder nor a GGUF file"))
+            .hint(format!("{flag} takes the path of {what}, or a name on a hub"));
     }
     let Some(name) = ModelName::parse(given) else {
         return Err(anyhow!("{given} does not exist")).hint(format!(

@@ -14,6 +14,7 @@ mod known_answers;
 mod make_engine;
 mod make_pipeline;
 mod preference;
+mod quantized;
 mod quickstart;
 mod readme;
 mod real_models;

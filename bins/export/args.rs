@@ -4,7 +4,8 @@ use clap::{Parser, ValueEnum};
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Fold an adapter into its base model and write a Hugging Face folder that transformers, vLLM and others load.
+/// Fold an adapter into its base model and write a Hugging Face folder that transformers, vLLM and others load, or a GGUF
+/// file for llama.cpp.
 ///
 /// The arithmetic is in 32 bits whatever the base is stored in. Before anything is written, the merged model is run
 /// beside base + adapter, and the largest difference between their logits is reported.
@@ -17,10 +18,12 @@ Examples:
   retune-export --model base --adapter model --out merged                 one folder with everything
   retune-export --model base --adapter model --out merged --dtype f16     half the size
   retune-export --model base --adapter model --out merged --max-shard-size 2GB
-  retune-export --model tuned --out copy --dtype bf16                     convert a whole model"
+  retune-export --model tuned --out copy --dtype bf16                     convert a whole model
+  retune-export --model base --adapter model --out gguf --to gguf --quantize q8_0
+                                                                          one file for llama.cpp"
 )]
 pub(crate) struct Args {
-    /// The base model: a Hugging Face folder, or a name on a hub such as org/name
+    /// The base model: a Hugging Face folder, a GGUF file, or a name on a hub such as org/name
     #[arg(long, value_name = "DIR|NAME")]
     #[serde(skip)]
     pub model: String,
@@ -42,9 +45,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = size)]
     pub max_shard_size: u64,
 
-    /// Number format of GGUF weights: f16, q8_0 or q4_k_m
-    #[arg(long, value_name = "TYPE")]
-    pub quantize: Option<String>,
+    /// Number format of the weights in GGUF [default: f16]
+    #[arg(long, value_name = "TYPE", value_enum)]
+    pub quantize: Option<Quantize>,
 
     #[command(flatten)]
     #[serde(skip)]
@@ -84,7 +87,7 @@ fn size(text: &str) -> Result<u64, String> {
 pub(crate) enum Format {
     /// A Hugging Face folder: config.json, model.safetensors, tokenizer
     Hf,
-    /// Not built yet: one GGUF file for llama.cpp
+    /// One file for llama.cpp and what is built on it: model.gguf, with tokenizer and chat template
     Gguf,
 }
 
@@ -98,4 +101,35 @@ pub(crate) enum Dtype {
     F16,
     /// bfloat16
     Bf16,
+}
+
+/// Number format of the weights in GGUF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Quantize {
+    /// 32 bits
+    F32,
+    /// IEEE half
+    F16,
+    /// bfloat16
+    Bf16,
+    /// Blocks of 32 in 8 bits
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// Blocks of 256 in 4 bits, the matrices that matter most in 6 (llama.cpp's mix)
+    #[value(name = "q4_k_m")]
+    Q4KM,
+}
+
+impl Quantize {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Q8_0 => "q8_0",
+            Self::Q4KM => "q4_k_m",
+        }
+    }
 }

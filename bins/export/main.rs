@@ -1,6 +1,7 @@
 //! `retune-export`: a tuned model as one folder that other tools load, with the adapter folded into the base.
 
 mod args;
+mod gguf;
 mod run;
 
 use retune as _;

@@ -1,6 +1,7 @@
 //! Load, fold, check, write.
 
-use crate::args::{Args, Dtype, Format};
+use crate::args::{Args, Dtype, Format, Quantize};
+use crate::gguf;
 use anyhow::{Context, Result, bail};
 use artifact::{Committed, OutputFolder};
 use candle_core::Tensor;
@@ -33,11 +34,11 @@ struct Summary {
 
 /// Folds the adapter into the base and writes the folder.
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
-    refuse_what_is_not_built(args)?;
+    refuse_contradictions(args)?;
     let out = args.output.folder()?;
     let adapter = args.adapter.as_ref().map(|given| locate(&given.to_string_lossy(), "--adapter", Part::Adapter));
     let adapter = adapter.transpose()?;
-    let Located { folder, origin, .. } = locate(&args.model, "--model", Part::Model)?;
+    let Located { folder, name, origin } = locate(&args.model, "--model", Part::Model)?;
     let mut inputs = pretrained::model_records(&folder).hint_from(remedy)?;
     if let Some(Located { folder: adapter, .. }) = &adapter {
         inputs.extend(pretrained::adapter_records(adapter).hint_from(remedy)?);
@@ -69,23 +70,31 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     if let Some(found) = merge_difference.filter(|found| found.is_nan() || *found > TOLERANCE) {
         bail!("the merged model's logits differ by up to {found} from base + adapter: nothing was written");
     }
-    let stored = merged.iter().map(|(name, tensor)| Ok((name.clone(), rounded(tensor, save_type)?)));
-    let stored = reload(&config, stored.collect::<Result<_>>()?)?;
     let parameters = merged.iter().map(|(_, tensor)| tensor.elem_count() as u64).sum();
-
-    let mut files = pretrained::model_files(merged, &config_json, base.generation_config.as_ref(), save_type)?;
-    let tokenizer = adapter.as_deref().map(pretrained::tokenizer_files).filter(|files| !files.is_empty());
-    files.extend(tokenizer.unwrap_or_else(|| pretrained::tokenizer_files(&folder)));
     let tokenizer = check_tokenizer(&folder, adapter.as_deref(), base.config.vocabulary())?;
-    let outputs = pretrained::stage(pretrained::in_shards(files, args.max_shard_size), &output)?;
-    let summary = Summary {
-        parameters,
-        bytes: outputs.iter().map(|file| file.record().bytes).sum(),
-        dtype: name_of(save_type),
-        merge_difference,
-        tokenizer,
-        stored_difference: difference(&expected, &probe(&stored)?)?,
+    let (outputs, dtype, stored_difference) = if args.to == Format::Gguf {
+        let quantize = args.quantize.unwrap_or(Quantize::F16);
+        let source = gguf::Source {
+            config: &config,
+            parameters: merged,
+            tokenizer: tokenizer_place(adapter.as_deref(), &folder),
+            name: &name,
+        };
+        let (file, difference) = gguf::write(source, quantize, &output, &expected)?;
+        (vec![file], quantize.name(), difference)
+    } else {
+        let stored = merged.iter().map(|(name, tensor)| Ok((name.clone(), rounded(tensor, save_type)?)));
+        let stored = reload(&config, stored.collect::<Result<_>>()?)?;
+        let stored_difference = difference(&expected, &probe(&stored)?)?;
+        let generation = base.generation_config.as_ref();
+        let mut files = pretrained::model_files(merged, &config_json, generation, save_type)?;
+        let own = adapter.as_deref().map(pretrained::tokenizer_files).filter(|files| !files.is_empty());
+        files.extend(own.unwrap_or_else(|| pretrained::tokenizer_files(&folder)));
+        let files = pretrained::in_shards(files, args.max_shard_size);
+        (pretrained::stage(files, &output)?, name_of(save_type), stored_difference)
     };
+    let bytes = outputs.iter().map(|file| file.record().bytes).sum();
+    let summary = Summary { parameters, bytes, dtype, merge_difference, tokenizer, stored_difference };
     let report = Report::new(text(&summary, out), &summary);
     output.commit(Committed { outputs, identity, seed: None, rows: None, summary: report.json.clone() })?;
     Ok(Outcome::Done(report))
@@ -117,22 +126,30 @@ fn check_tokenizer(base: &Path, adapter: Option<&Path>, vocabulary: usize) -> Re
     Ok(Some(if own.is_some() { "adapter" } else { "base" }))
 }
 
-fn refuse_what_is_not_built(args: &Args) -> Result<()> {
-    if args.to == Format::Gguf {
-        bail!(Usage("--to gguf is not built yet; --to hf writes a folder that GGUF converters read".into()));
+fn refuse_contradictions(args: &Args) -> Result<()> {
+    match args.to {
+        Format::Gguf if args.dtype.is_some() => {
+            bail!(Usage("--dtype goes with --to hf; the number format of a GGUF file is --quantize".into()))
+        }
+        Format::Hf if args.quantize.is_some() => {
+            bail!(Usage("--quantize goes with --to gguf; the number format of a folder is --dtype".into()))
+        }
+        _ => Ok(()),
     }
-    if args.quantize.is_some() {
-        bail!(Usage("--quantize goes with --to gguf, which is not built yet; --dtype f16 halves the size".into()));
-    }
-    Ok(())
 }
 
-fn remedy(error: &anyhow::Error) -> Option<String> {
+/// Where the tokenizer lies: with the adapter where it travels with it, else with the model.
+fn tokenizer_place<'a>(adapter: Option<&'a Path>, model: &'a Path) -> Option<&'a Path> {
+    let has_one = |folder: &Path| folder.join(artifact::files::TOKENIZER).is_file();
+    adapter.filter(|folder| has_one(folder)).or_else(|| (model.is_file() || has_one(model)).then_some(model))
+}
+
+pub(crate) fn remedy(error: &anyhow::Error) -> Option<String> {
     error.downcast_ref::<PretrainedError>().and_then(PretrainedError::hint)
 }
 
 /// Logits of a fixed text, `[PROBE_TOKENS, V]`: ids spread over the whole vocabulary.
-fn probe(decoder: &Decoder) -> Result<Tensor> {
+pub(crate) fn probe(decoder: &Decoder) -> Result<Tensor> {
     let description = decoder.description();
     let length = PROBE_TOKENS.min(description.context);
     let vocabulary = description.vocabulary as u64;
@@ -141,7 +158,7 @@ fn probe(decoder: &Decoder) -> Result<Tensor> {
     Ok(decoder.logits(&hidden)?)
 }
 
-fn difference(expected: &Tensor, found: &Tensor) -> Result<f32> {
+pub(crate) fn difference(expected: &Tensor, found: &Tensor) -> Result<f32> {
     Ok((expected - found)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?)
 }
 

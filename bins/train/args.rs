@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, ValueEnum};
 use training::ScheduleShape;
 
+use super::quantize::BaseFormat;
+
 /// Tune a language model on tokens, with LoRA or in full, or pre-train a small one from random weights.
 ///
 /// Reads a folder of `retune-tokenize` (or any Parquet file with the columns input_ids, labels and position_ids) and a
@@ -32,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) validation: Option<PathBuf>,
 
-    /// The base model: a Hugging Face folder, or a name on a hub such as org/name@revision
+    /// The base model: a Hugging Face folder, a GGUF file, or a name on a hub such as org/name@revision
     #[arg(long, value_name = "DIR|NAME", required_unless_present = "init_config")]
     pub(crate) model: Option<String>,
 
@@ -48,6 +50,10 @@ pub(crate) struct Args {
     /// --init-config: full]
     #[arg(long, value_enum, help_heading = "Method")]
     pub(crate) method: Option<Method>,
+
+    /// In which format --method qlora holds the base [default: nf4; a base in GGUF stays as it is]
+    #[arg(long, value_name = "FORMAT", value_enum, help_heading = "Method")]
+    pub(crate) quantize_base: Option<BaseFormat>,
 
     #[command(flatten)]
     pub(crate) objective: super::preference::ObjectiveArgs,
@@ -308,7 +314,7 @@ pub(crate) enum Method {
     Lora,
     /// Every weight
     Full,
-    /// Not built yet: adapters over a quantised base
+    /// Low-rank adapters over a base that is held in 4 or 8 bits (arXiv:2305.14314)
     Qlora,
     /// Low-rank adapters with a trained length of each output (arXiv:2402.09353)
     Dora,

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use artifact::{FileRecord, Identity, files, hash_file};
 use model::{Decoder, LoraConfig, ModelConfig, Trainable};
-use pretrained::{ModelFile, SaveType};
+use pretrained::{ModelFile, Pretrained, SaveType};
 use retune::locate::{Located, Part, locate};
 use serde_json::Value;
 
 use super::args::Args;
 use super::init;
 use super::lora_settings;
+use super::quantize;
 use super::resolve::Settings;
 
 /// What a run starts from: found and described, not yet loaded.
@@ -41,7 +42,8 @@ impl Base {
         let given = args.model.as_deref().expect("clap requires --model without --init-config");
         let Located { folder, name, origin } = locate(given, "--model", Part::Model)?;
         let (config, config_json) = pretrained::open_config(&folder)?;
-        let tokenizer = token_folder.into_iter().chain([folder.clone()]).find(has_tokenizer);
+        let beside = if folder.is_file() { folder.parent().map(Path::to_path_buf) } else { Some(folder.clone()) };
+        let tokenizer = token_folder.into_iter().chain(beside).find(has_tokenizer);
         let origins = [("model", origin), ("adapter", adapter_origin)];
         Ok(Self { folder: Some(folder), name, origins, config, config_json, adapter, tokenizer })
     }
@@ -69,6 +71,9 @@ impl Base {
             return Ok(parameters.iter().map(|parameter| 4 * parameter.shape.iter().product::<usize>() as u64).sum());
         };
         let size = |path: &Path| path.metadata().map_or(0, |found| found.len());
+        if let Some(file) = pretrained::gguf_path(folder)? {
+            return Ok(size(&file));
+        }
         Ok(artifact::weights::Weights::open_model(folder)?.paths().map(size).sum())
     }
 
@@ -79,10 +84,7 @@ impl Base {
             records.push(hash_file(path, "init-config")?);
         }
         if let Some(folder) = &self.folder {
-            records.push(hash_file(&folder.join(files::CONFIG), "model/config.json")?);
-            for path in artifact::weights::Weights::open_model(folder)?.paths() {
-                records.push(hash_file(path, named("model", path))?);
-            }
+            records.extend(pretrained::weight_records(folder)?);
         }
         if let Some((folder, _)) = &self.adapter {
             for name in [files::ADAPTER_CONFIG, files::ADAPTER_WEIGHTS] {
@@ -100,11 +102,11 @@ impl Base {
     /// Loads the model as the run starts it: from `checkpoint` where it is resumed.
     pub(crate) fn load(&self, args: &Args, settings: &Settings, checkpoint: Option<&Path>) -> Result<Loaded> {
         let lora = settings.method != "full";
-        let trainable = if lora { Trainable::Nothing } else { Trainable::All };
         let whole = checkpoint.filter(|_| !lora).or(self.folder.as_deref());
         let (mut decoder, generation_config) = match whole {
             Some(folder) => {
-                let found = pretrained::open_model(folder, trainable)?;
+                let found =
+                    if lora { open_frozen(folder, settings)? } else { pretrained::open_model(folder, Trainable::All)? };
                 (found.decoder, found.generation_config)
             }
             None => (Decoder::random(&self.config, settings.seed)?, None),
@@ -171,10 +173,8 @@ impl Loaded {
 
     /// Parameters of the model with its adapter, and how many of them are trained.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        let count =
-            |tensors: Vec<(String, candle_core::Tensor)>| tensors.iter().map(|(_, t)| t.elem_count() as u64).sum();
-        let base: u64 = count(self.decoder.parameters());
-        let adapter: u64 = count(self.decoder.adapter_parameters());
+        let base = self.decoder.parameter_count();
+        let adapter: u64 = self.decoder.adapter_parameters().iter().map(|(_, tensor)| tensor.elem_count() as u64).sum();
         let trained = self.decoder.trainable().iter().map(|parameter| parameter.var.elem_count() as u64).sum();
         (base + adapter, trained)
     }
@@ -182,13 +182,16 @@ impl Loaded {
 
 type FoundAdapter = ((PathBuf, LoraConfig), Option<String>);
 
+/// Reads a base that stays as it is, in the form that the settings say, with a bar where that takes its time.
+fn open_frozen(folder: &Path, settings: &Settings) -> Result<Pretrained> {
+    let label = settings.quantize_base.map_or("loading", |_| "quantising the base");
+    let bar = cli::Progress::new(label, None, cli::Unit::Rows);
+    Ok(pretrained::open_frozen(folder, quantize::hold(settings.quantize_base), &|done, _| bar.set(done as u64))?)
+}
+
 fn read_adapter_config(given: &Path) -> Result<FoundAdapter> {
     let Located { folder, origin, .. } = locate(&given.to_string_lossy(), "--adapter", Part::Adapter)?;
     let json: Value = files::read_json(&folder.join(files::ADAPTER_CONFIG))?;
     let config = LoraConfig::from_json(&json).with_context(|| format!("{}", folder.display()))?;
     Ok(((folder, config), origin))
-}
-
-fn named(role: &str, path: &Path) -> String {
-    format!("{role}/{}", path.file_name().unwrap_or_default().to_string_lossy())
 }

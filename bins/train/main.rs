@@ -12,6 +12,7 @@ mod lora_settings;
 mod plan;
 mod preference;
 mod profile;
+mod quantize;
 mod report;
 mod resolve;
 mod resume;

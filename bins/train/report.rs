@@ -11,7 +11,7 @@ use super::budget::Forecast;
 /// The summary of a run: printed for people, with `--json` as a document, and kept in the manifest.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Report {
-    /// `lora` or `full`.
+    /// `lora`, `qlora` or `full`.
     pub(crate) method: &'static str,
     /// Parameters of the model, its adapter included.
     pub(crate) parameters: u64,

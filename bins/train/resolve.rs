@@ -10,14 +10,18 @@ use training::{Duration, EarlyStopping, Options, ScheduleShape, Warmup};
 use super::args::{Args, Choice, Device, Dtype, Method, Shape};
 use super::lora_settings::{self, lora};
 use super::preference;
+use super::quantize;
 
 /// Everything that decides the result, apart from the inputs.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Settings {
     /// What is learnt, with its settings.
     pub(crate) objective: Objective,
-    /// `lora`, `dora` or `full`.
+    /// `lora`, `dora`, `qlora` or `full`.
     pub(crate) method: &'static str,
+    /// In which format the base is quantised; absent where it is held as it is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) quantize_base: Option<&'static str>,
     /// Rank; absent for full training.
     pub(crate) lora_r: Option<usize>,
     /// Alpha; absent for full training.
@@ -104,6 +108,7 @@ impl Settings {
         Ok(Self {
             objective,
             method,
+            quantize_base: quantize::resolve(args)?,
             lora_r: lora.as_ref().map(|lora| lora.r),
             lora_alpha: lora.as_ref().map(|lora| lora.alpha),
             lora_dropout: lora.as_ref().map(|lora| lora.dropout),
@@ -191,10 +196,7 @@ fn method(args: &Args, adapter: Option<&LoraConfig>) -> Result<&'static str> {
     let from_random = args.init_config.is_some();
     let continued = adapter.map(|adapter| if adapter.use_dora { "dora" } else { "lora" });
     match args.method {
-        Some(Method::Qlora) => {
-            Err(anyhow!("--method qlora is not built yet")).hint("choose --method lora, dora or full")
-        }
-        Some(Method::Lora | Method::Dora) if from_random => {
+        Some(Method::Lora | Method::Dora | Method::Qlora) if from_random => {
             Err(anyhow!("adapters adapt a trained model, and --init-config starts from random weights"))
                 .hint("leave out --method, or choose --method full")
         }
@@ -207,6 +209,7 @@ fn method(args: &Args, adapter: Option<&LoraConfig>) -> Result<&'static str> {
                 .hint("leave out --method, or leave out --adapter to start a new one")
         }
         Some(Method::Dora) => Ok("dora"),
+        Some(Method::Qlora) => Ok("qlora"),
         Some(Method::Full) if args.adapter.is_some() => {
             Err(anyhow!("--adapter goes on training an adapter; --method full trains the weights themselves"))
                 .hint("merge it first: retune-export --model BASE --adapter DIR --out MERGED, then --model MERGED")
@@ -249,7 +252,7 @@ fn check_machine(args: &Args) -> Result<()> {
 
 fn default_learning_rate(args: &Args, method: &str) -> f64 {
     match method {
-        "lora" | "dora" => 2e-4,
+        "lora" | "dora" | "qlora" => 2e-4,
         _ if args.init_config.is_some() => 1e-3,
         _ => 2e-5,
     }

@@ -207,6 +207,11 @@ impl FinishedFile {
         self.persist()
     }
 
+    /// Where its content lies until the commit, to be read back.
+    pub fn content(&self) -> &Path {
+        self.temporary.path()
+    }
+
     fn persist(self) -> Result<FileRecord> {
         let Self { path, record, temporary } = self;
         let unchanged = fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == record.bytes)

@@ -14,6 +14,7 @@ mod example_loss;
 mod example_stream;
 pub mod files;
 mod folder;
+pub mod gguf;
 mod hash;
 mod input;
 mod manifest;

@@ -35,6 +35,9 @@ pub enum EncodingError {
         /// What is there.
         found: String,
     },
+    /// A GGUF file that holds the tokenizer cannot be read.
+    #[error(transparent)]
+    Artifact(#[from] artifact::ArtifactError),
     /// The tokenizers library refused a text.
     #[error("the tokenizer failed: {message}")]
     Tokenizer {
@@ -71,7 +74,7 @@ impl EncodingError {
                 (!hint.is_empty()).then_some(hint)
             }
             Self::Malformed { .. } => Some("the file may be cut short; fetch it again"),
-            Self::Read { .. } | Self::Tokenizer { .. } => None,
+            Self::Read { .. } | Self::Tokenizer { .. } | Self::Artifact(_) => None,
         }
     }
 

@@ -50,11 +50,17 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Opens a folder with `tokenizer.json` and what stands beside it, or the file itself.
+    /// Opens a folder with `tokenizer.json` and what stands beside it, or the file itself. Where there is a GGUF file and no
+    /// `tokenizer.json` beside it, the tokenizer in that file.
     ///
     /// # Errors
     /// [`EncodingError::Missing`], [`EncodingError::Read`] or [`EncodingError::Malformed`].
     pub fn open(path: &Path) -> Result<Self> {
+        if let Some(file) = crate::gguf::file_with_tokenizer(path) {
+            let (json, facts) = crate::gguf::from_gguf(&artifact::gguf::Gguf::open(&file)?)?;
+            return Self::from_json(json, facts);
+        }
+        let path = if crate::gguf::is_gguf(path) { path.parent().unwrap_or(path) } else { path };
         let (folder, file) = if path.is_dir() {
             (path, path.join(TOKENIZER_FILE))
         } else {

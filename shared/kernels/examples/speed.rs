@@ -5,9 +5,11 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use kernels::{
-    Activation, AttentionOptions, CrossEntropyOptions, RotaryStyle, Segments, WeightLayout, attention, cross_entropy,
-    gated, linear, linear_lora, linear_rows_independent, rms_norm, rotary,
+    Activation, AttentionOptions, BlockFormat, CrossEntropyOptions, FrozenWeight, Int8Matrix, Nf4, RotaryStyle,
+    Segments, StoredMatrix, WeightLayout, attention, cross_entropy, gated, linear, linear_frozen, linear_lora,
+    linear_lora_frozen, linear_rows_independent, linear_rows_independent_frozen, rms_norm, rotary,
 };
+use std::sync::Arc;
 use std::time::Instant;
 
 #[global_allocator]
@@ -72,6 +74,25 @@ impl Sizes {
         report(only, &format!("{name} linear_lora r 16"), flops, || {
             linear_lora(&x, &frozen, None, layout, &a, &b, 2.0, None)
         })?;
+        let values: Vec<f32> = frozen.flatten_all()?.to_vec1()?;
+        let shape = (inner, columns);
+        let held = [
+            FrozenWeight::Stored(Arc::new(StoredMatrix::encode(BlockFormat::BF16, shape, &values)?)),
+            FrozenWeight::Stored(Arc::new(StoredMatrix::encode(BlockFormat::Q8_0, shape, &values)?)),
+            FrozenWeight::Stored(Arc::new(StoredMatrix::Nf4(Nf4::encode(shape, &values)))),
+            FrozenWeight::Int8(Arc::new(Int8Matrix::encode(layout, shape, &values)?)),
+        ];
+        for weight in &held {
+            let format = weight.format_name();
+            report(only, &format!("{name} linear_frozen {format}"), flops, || linear_frozen(&x, weight, None, layout))?;
+            report(only, &format!("{name} linear_lora_frozen {format}"), flops, || {
+                linear_lora_frozen(&x, weight, None, layout, &a, &b, 2.0, None)
+            })?;
+            let (one, flops) = (x.narrow(0, 0, 1)?.detach(), 2.0 * (columns * inner) as f64);
+            report(only, &format!("{name} linear_rows_independent {format}, 1 row"), flops, || {
+                linear_rows_independent_frozen(&one, weight, None, layout)
+            })?;
+        }
         for new in [1, 16, 256] {
             let (x, flops) = (x.narrow(0, 0, new)?.detach(), 2.0 * (new * columns * inner) as f64);
             report(only, &format!("{name} linear_rows_independent, {new} rows"), flops, || {

@@ -3,14 +3,17 @@
 //! A general product picks another order of summation for another number of rows; here each element's order is fixed.
 
 use crate::{
-    WeightLayout,
-    linear::{add_bias, check},
+    FrozenWeight, StoredMatrix, WeightLayout,
+    frozen::check_frozen,
+    linear::add_bias,
+    linear_frozen,
     parallel::{CHUNK, build},
     product::Product,
     simd::{Kernel, LANES, dispatch, dot, mul_add, sum_lanes},
     tensors::{Floats, fused},
 };
 use candle_core::{Result, Tensor};
+use std::{cell::RefCell, ops::Range};
 
 /// [`crate::linear`] without a gradient, for decoding: a row's result does not depend, to the bit, on the other rows.
 ///
@@ -22,20 +25,49 @@ pub fn linear_rows_independent(
     bias: Option<&Tensor>,
     layout: WeightLayout,
 ) -> Result<Tensor> {
-    check(x, weight, bias, layout)?;
-    if !fused(&[x, weight]) {
-        return Ok(layout.portable(x, weight, bias)?.detach());
+    linear_rows_independent_frozen(x, &FrozenWeight::Full(weight.detach()), bias, layout)
+}
+
+/// [`linear_rows_independent`] for a weight in any form: of a stored one, each task widens the rows that it multiplies with.
+///
+/// # Errors
+/// Where the shapes do not fit.
+pub fn linear_rows_independent_frozen(
+    x: &Tensor,
+    weight: &FrozenWeight,
+    bias: Option<&Tensor>,
+    layout: WeightLayout,
+) -> Result<Tensor> {
+    let (inputs, outputs) = check_frozen(x, weight, bias, layout)?;
+    // Integers are summed exactly: the general product is independent of other rows too.
+    if !fused(&[x]) || !weight.fused() || matches!(weight, FrozenWeight::Int8(_)) {
+        return Ok(linear_frozen(x, weight, bias, layout)?.detach());
     }
-    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    let (rows, (inputs, outputs)) = (x.dim(0)?, layout.dims(&weight)?);
-    let (xs, ws) = (Floats::of(&x)?, Floats::of(&weight)?);
-    let (xs, ws) = (&xs[..], &ws[..]);
+    let (x, rows) = (x.contiguous()?, x.dim(0)?);
+    let held;
+    let weight = match weight {
+        FrozenWeight::Full(tensor) => {
+            held = FrozenWeight::Full(tensor.contiguous()?);
+            &held
+        }
+        other => other,
+    };
+    let xs = Floats::of(&x)?;
+    let xs = &xs[..];
+    let whole = match (weight, layout) {
+        (FrozenWeight::Stored(_), WeightLayout::OutputByInput) => None,
+        _ => Some(weight.widened()?),
+    };
+    let ws: &[f32] = whole.as_deref().unwrap_or_default();
     // Each task owns some outputs of all rows, so that the weight is read once.
     let block = (CHUNK / inputs.max(1)).clamp(LANES, 256) / LANES * LANES;
     let by_block = build(rows * outputs, rows * block, |index, y| {
         let (first, count) = (index * block, y.len() / rows);
         match layout {
             WeightLayout::OutputByInput => {
+                if let FrozenWeight::Stored(matrix) = weight {
+                    return widened_rows(matrix, first..first + count, xs, y);
+                }
                 dispatch(Dots { x: xs, weight: &ws[first * inputs..][..count * inputs], y, inputs });
             }
             WeightLayout::InputByOutput => columns(xs, ws, y, first, inputs, outputs),
@@ -52,6 +84,21 @@ pub fn linear_rows_independent(
         add_bias(&mut y, &Floats::of(&bias.contiguous()?)?);
     }
     Tensor::from_vec(y, (rows, outputs), x.device())
+}
+
+thread_local! {
+    /// Rows that a task has widened: memory that each thread keeps.
+    static WIDENED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The outputs of some rows of a stored weight.
+fn widened_rows(matrix: &StoredMatrix, rows: Range<usize>, x: &[f32], y: &mut [f32]) {
+    let inputs = matrix.dims().1;
+    WIDENED.with_borrow_mut(|widened| {
+        widened.resize(rows.len() * inputs, 0.0);
+        matrix.widen_rows(rows, widened);
+        dispatch(Dots { x, weight: widened, y, inputs });
+    });
 }
 
 /// The outputs from `first` on, `y` `[rows, count]`, with a weight `[inputs, outputs]`.

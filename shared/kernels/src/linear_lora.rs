@@ -1,9 +1,10 @@
 //! Linear layer with a low-rank adapter (Hu et al. 2021): `y = x Wᵀ + b + scale · (dropout(x) Aᵀ) Bᵀ`.
 
 use crate::{
-    Dropout, WeightLayout, dropout as drop, linear,
-    linear::check,
-    matmul::{Matrix, Product, multiply, multiply_into, multiply_sum},
+    Dropout, FrozenWeight, WeightLayout, dropout as drop,
+    frozen::check_frozen,
+    linear, linear_frozen,
+    matmul::{Matrix, Product, multiply, multiply_into},
     profile::timed,
     tensors::{Floats, floats, fused, storage, tensor},
 };
@@ -27,8 +28,24 @@ pub fn linear_lora(
     scale: f32,
     dropout: Option<Dropout>,
 ) -> Result<Tensor> {
-    check(x, weight, bias, layout)?;
-    let ((inputs, outputs), rank) = (layout.dims(weight)?, a.dims2()?.0);
+    linear_lora_frozen(x, &FrozenWeight::Full(weight.clone()), bias, layout, a, b, scale, dropout)
+}
+
+/// [`linear_lora`] for a weight in any form.
+///
+/// # Errors
+/// Where the shapes do not fit or the probability is outside `[0, 1)`.
+pub fn linear_lora_frozen(
+    x: &Tensor,
+    weight: &FrozenWeight,
+    bias: Option<&Tensor>,
+    layout: WeightLayout,
+    a: &Tensor,
+    b: &Tensor,
+    scale: f32,
+    dropout: Option<Dropout>,
+) -> Result<Tensor> {
+    let ((inputs, outputs), rank) = (check_frozen(x, weight, bias, layout)?, a.dims2()?.0);
     if a.dims() != [rank, inputs] || b.dims() != [outputs, rank] {
         bail!(
             "linear_lora: expected a of shape [r, {inputs}] and b of shape [{outputs}, r], found {:?} and {:?}",
@@ -38,11 +55,14 @@ pub fn linear_lora(
     }
     let dropout = dropout.filter(|dropout| dropout.probability != 0.0);
     dropout.map_or(Ok(()), |dropout| dropout.check())?;
-    if !fused(&[x, weight, a, b]) || weight.track_op() || bias.is_some_and(Tensor::track_op) {
+    if !fused(&[x, a, b]) || !weight.fused() || bias.is_some_and(Tensor::track_op) {
         return composed(x, weight, bias, layout, a, b, scale, dropout);
     }
     let op = LinearLora {
-        weight: weight.contiguous()?,
+        weight: match weight {
+            FrozenWeight::Full(tensor) => FrozenWeight::Full(tensor.contiguous()?),
+            held => held.clone(),
+        },
         bias: bias.map(Tensor::contiguous).transpose()?,
         layout,
         scale,
@@ -54,7 +74,7 @@ pub fn linear_lora(
 
 fn composed(
     x: &Tensor,
-    weight: &Tensor,
+    weight: &FrozenWeight,
     bias: Option<&Tensor>,
     layout: WeightLayout,
     a: &Tensor,
@@ -65,11 +85,11 @@ fn composed(
     let dropped = dropout.map_or(Ok(x.clone()), |dropout| drop(x, dropout))?;
     let low_rank = linear(&dropped, a, None, WeightLayout::OutputByInput)?;
     let adapted = linear(&low_rank, b, None, WeightLayout::OutputByInput)?;
-    linear(x, weight, bias, layout)? + (adapted * f64::from(scale))?
+    linear_frozen(x, weight, bias, layout)? + (adapted * f64::from(scale))?
 }
 
 struct LinearLora {
-    weight: Tensor,
+    weight: FrozenWeight,
     bias: Option<Tensor>,
     layout: WeightLayout,
     scale: f32,
@@ -102,20 +122,14 @@ impl CustomOp3 for LinearLora {
         let (rows, inputs) = (lx.dims()[0], lx.dims()[1]);
         let (outputs, rank) = (lb.dims()[0], lb.dims()[1]);
         let (x, a, b) = (floats(x, lx)?, floats(a, la)?, floats(b, lb)?);
-        let weight = Floats::of(&self.weight)?;
         let low_rank = multiply(Matrix::new(&self.dropped(x), rows, inputs), Matrix::new(a, rank, inputs).transposed());
-        let product = Product {
-            lhs: Matrix::new(x, rows, inputs),
-            rhs: self.layout.input_by_output(&weight, inputs, outputs),
-            scale: 1.0,
-        };
         let change = Product {
             lhs: Matrix::new(&low_rank, rows, rank),
             rhs: Matrix::new(b, outputs, rank).transposed(),
             scale: self.scale,
         };
         let bias = self.bias.as_ref().map(Floats::of).transpose()?;
-        let y = multiply_sum(product, Some(change), bias.as_deref());
+        let y = self.weight.multiply_sum(x, self.layout, Some(change), bias.as_deref())?;
         // A second forward pass of the same op cannot happen: the op is made anew for each call.
         self.low_rank.get_or_init(|| low_rank);
         Ok(storage(y, (rows, outputs)))
@@ -132,7 +146,7 @@ impl CustomOp3 for LinearLora {
         let _timer = timed("linear_lora", true);
         let ((rows, inputs), (outputs, rank)) = (x.dims2()?, b.dims2()?);
         let grad = grad.contiguous()?;
-        let (xs, ws, gs) = (Floats::of(x)?, Floats::of(&self.weight)?, Floats::of(&grad)?);
+        let (xs, gs) = (Floats::of(x)?, Floats::of(&grad)?);
         let (a_values, b_values) = (Floats::of(a)?, Floats::of(b)?);
         let grad_matrix = Matrix::new(&gs, rows, outputs);
         let low_rank = self.low_rank.get().expect("the forward pass ran before the backward pass");
@@ -154,16 +168,14 @@ impl CustomOp3 for LinearLora {
             tensor(multiply(grad_low_rank.transposed(), Matrix::new(&dropped, rows, inputs)), a)
         });
         let grad_x = x.track_op().then(|| {
-            let weight = self.layout.input_by_output(&ws, inputs, outputs);
-            let through_weight = Product { lhs: grad_matrix, rhs: weight.transposed(), scale: 1.0 };
             let down = Matrix::new(&a_values, rank, inputs);
             let grad_x = match self.dropout {
                 None => {
                     let through_adapter = Product { lhs: grad_low_rank, rhs: down, scale: 1.0 };
-                    multiply_sum(through_weight, Some(through_adapter), None)
+                    self.weight.multiply_gradient(&gs, self.layout, Some(through_adapter))?
                 }
                 Some(dropout) => {
-                    let mut grad_x = multiply_sum(through_weight, None, None);
+                    let mut grad_x = self.weight.multiply_gradient(&gs, self.layout, None)?;
                     dropout.add_to(&multiply(grad_low_rank, down), &mut grad_x);
                     grad_x
                 }
@@ -191,8 +203,9 @@ mod tests {
                         WeightLayout::InputByOutput => random(&[inputs, outputs], 4),
                     };
                     let bias = random(&[outputs], 5);
+                    let held = |t: &Tensor| FrozenWeight::Full(t.clone());
                     Check::new(|t| linear_lora(&t[0], &t[3], Some(&t[4]), layout, &t[1], &t[2], 0.5, dropout))
-                        .with_plain(|t| composed(&t[0], &t[3], Some(&t[4]), layout, &t[1], &t[2], 0.5, dropout))
+                        .with_plain(|t| composed(&t[0], &held(&t[3]), Some(&t[4]), layout, &t[1], &t[2], 0.5, dropout))
                         .constants(2)
                         .run(&[
                             random(&[rows, inputs], 1),

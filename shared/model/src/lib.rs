@@ -22,13 +22,13 @@ pub use architectures::SUPPORTED_MODEL_TYPES;
 pub use batch::{Batch, Mode};
 pub use cache::KvCache;
 pub use config::ModelConfig;
-pub use decoder::{Decoder, Footprint, Parameter, Pass, Regularisation, Trainable, Workload};
+pub use decoder::{Decoder, Footprint, Hold, Parameter, Pass, Regularisation, Trainable, Workload};
 pub use description::{
     AttentionDescription, Description, EmbeddingDescription, FeedForward, Initial, LayerDescription, LinearDescription,
     NormDescription, NormKind, OutputDescription, ParameterDescription, Projections, QueryKeyNorm, Residual,
     RopeScaling, RotaryDescription,
 };
 pub use error::ModelError;
-pub use kernels::{Activation, CrossEntropy, Segments, WeightLayout};
+pub use kernels::{Activation, BlockFormat, CrossEntropy, Segments, StoredMatrix, WeightLayout};
 pub use lora::{Bias, InitialWeights, LoraConfig, Targets};
 pub use source::{MemorySource, TensorSource};

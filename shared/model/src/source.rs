@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
+use kernels::StoredMatrix;
 
 use crate::ModelError;
 
@@ -17,6 +18,14 @@ pub trait TensorSource {
     /// # Errors
     /// Where the name is unknown or the data cannot be read.
     fn tensor(&self, name: &str) -> Result<Tensor, ModelError>;
+
+    /// One matrix in the form it is stored in, where that is one of fewer than 32 bits.
+    ///
+    /// # Errors
+    /// Where the data cannot be read.
+    fn matrix(&self, _name: &str) -> Result<Option<StoredMatrix>, ModelError> {
+        Ok(None)
+    }
 }
 
 /// Tensors held in memory.

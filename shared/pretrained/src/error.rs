@@ -23,6 +23,12 @@ pub enum PretrainedError {
         /// What to do.
         hint: String,
     },
+    /// llama.cpp would compute something else, or has no name for it.
+    #[error("this model cannot be written as GGUF: {reason}")]
+    NotForGguf {
+        /// What stands in the way.
+        reason: String,
+    },
     /// The configuration, the weights or the adapter do not fit each other, or are not supported.
     #[error("{}: {source}", folder.display())]
     Model {
@@ -39,6 +45,7 @@ impl PretrainedError {
         match self {
             Self::Artifact(error) => error.hint(),
             Self::NotSuchAFolder { hint, .. } => Some(hint.clone()),
+            Self::NotForGguf { .. } => Some("write a Hugging Face folder: --to hf".to_owned()),
             Self::Model { source, .. } => match source {
                 ModelError::MissingTensors { .. } | ModelError::SurplusTensors { .. } | ModelError::Shape { .. } => {
                     Some("config.json and the weights must come from the same model".to_owned())

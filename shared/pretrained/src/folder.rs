@@ -5,9 +5,10 @@ use std::path::Path;
 use artifact::files::{CONFIG, GENERATION_CONFIG, MODEL_WEIGHTS, TOKENIZER_FILES, read_json, to_json};
 use artifact::weights::Weights;
 use candle_core::{DType, Tensor};
-use model::{Decoder, ModelConfig, Trainable};
+use model::{Decoder, Hold, ModelConfig, ModelError, TensorSource, Trainable};
 use serde_json::{Map, Value};
 
+use crate::gguf::{self, gguf_path};
 use crate::tensors::{StoredWeights, to_bytes};
 use crate::{ModelFile, PretrainedError, Result};
 
@@ -69,6 +70,11 @@ impl SaveType {
 /// # Errors
 /// Where there is none, where it is not JSON, or where it describes a model that is not supported.
 pub fn open_config(path: &Path) -> Result<(ModelConfig, Value)> {
+    if let Some(file) = gguf_path(path)? {
+        let (_, json) = gguf::open(&file)?;
+        let config = ModelConfig::from_json(&json).map_err(PretrainedError::model(&file))?;
+        return Ok((config, json));
+    }
     let (folder, file) = if path.is_dir() { (path, path.join(CONFIG)) } else { (parent(path), path.to_path_buf()) };
     if path.is_dir() && !file.is_file() {
         return Err(PretrainedError::NotSuchAFolder {
@@ -83,22 +89,44 @@ pub fn open_config(path: &Path) -> Result<(ModelConfig, Value)> {
     Ok((config, json))
 }
 
-/// Reads a model folder: `config.json` and `model.safetensors`, or the shards of its index.
+/// Reads a model: a folder with `config.json` and `model.safetensors` or the shards of its index, or a GGUF file. Frozen
+/// weights of linear layers stay as they are stored.
 ///
 /// # Errors
 /// A missing or damaged file, an unsupported architecture, or tensors that do not fit the configuration.
-pub fn open_model(folder: &Path, trainable: Trainable) -> Result<Pretrained> {
-    if !folder.exists() {
+pub fn open_model(path: &Path, trainable: Trainable) -> Result<Pretrained> {
+    open_with(path, &|config, source| Decoder::load(config, source, trainable))
+}
+
+/// Reads a model whose weights are all frozen, those of linear layers held as `hold` says. `progress` is told how many of
+/// how many tensors are done.
+///
+/// # Errors
+/// As [`open_model`].
+pub fn open_frozen(path: &Path, hold: Hold, progress: &dyn Fn(usize, usize)) -> Result<Pretrained> {
+    open_with(path, &|config, source| Decoder::load_frozen(config, source, hold, &mut |done, all| progress(done, all)))
+}
+
+type Load<'a> = &'a dyn Fn(&ModelConfig, &dyn TensorSource) -> std::result::Result<Decoder, ModelError>;
+
+fn open_with(path: &Path, load: Load<'_>) -> Result<Pretrained> {
+    if !path.exists() {
         return Err(artifact::ArtifactError::Missing {
-            path: folder.to_path_buf(),
-            hint: "give the path of a Hugging Face model folder".to_owned(),
+            path: path.to_path_buf(),
+            hint: "give the path of a Hugging Face model folder or of a GGUF file".to_owned(),
         }
         .into());
     }
-    let (config, config_json) = open_config(folder)?;
-    let weights = StoredWeights(Weights::open_model(folder)?);
-    let decoder = Decoder::load(&config, &weights, trainable).map_err(PretrainedError::model(folder))?;
-    let generation = folder.join(GENERATION_CONFIG);
+    if let Some(file) = gguf_path(path)? {
+        let (source, config_json) = gguf::open(&file)?;
+        let config = ModelConfig::from_json(&config_json).map_err(PretrainedError::model(&file))?;
+        let decoder = load(&config, &source).map_err(PretrainedError::model(&file))?;
+        return Ok(Pretrained { config, config_json, generation_config: None, decoder });
+    }
+    let (config, config_json) = open_config(path)?;
+    let weights = StoredWeights(Weights::open_model(path)?);
+    let decoder = load(&config, &weights).map_err(PretrainedError::model(path))?;
+    let generation = path.join(GENERATION_CONFIG);
     let generation_config = if generation.is_file() { Some(read_json(&generation)?) } else { None };
     Ok(Pretrained { config, config_json, generation_config, decoder })
 }
@@ -137,8 +165,9 @@ pub fn merged_config(decoder: &Decoder, config_json: &Value) -> Value {
     json
 }
 
-/// Copies of the tokenizer's files and chat template that `folder` has.
+/// Copies of the tokenizer's files and chat template that a folder (or the folder of a GGUF file) has.
 pub fn tokenizer_files(folder: &Path) -> Vec<ModelFile> {
+    let folder = if folder.is_file() { parent(folder) } else { folder };
     TOKENIZER_FILES
         .iter()
         .map(|name| (name, folder.join(name)))
@@ -168,6 +197,6 @@ fn generation_from(config_json: &Value) -> Value {
     Value::Object(ids.collect::<Map<_, _>>())
 }
 
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use artifact::weights::{Dtype, NamedTensor, Weights};
 use candle_core::{DType, Device, Tensor};
-use model::{ModelError, TensorSource};
+use model::{BlockFormat, ModelError, StoredMatrix, TensorSource};
 
 /// Weights on disk as a source of tensors.
 pub(crate) struct StoredWeights(pub(crate) Weights);
@@ -40,9 +40,26 @@ impl TensorSource for StoredWeights {
                 return Err(ModelError::Source(Box::new(error)));
             }
         };
-        let copied = Tensor::from_raw_buffer(tensor.data, dtype, tensor.shape, &Device::Cpu)?;
+        let read = Tensor::from_raw_buffer(tensor.data, dtype, tensor.shape, &Device::Cpu)?;
         self.0.forget(name);
-        Ok(copied)
+        Ok(read)
+    }
+
+    fn matrix(&self, name: &str) -> Result<Option<StoredMatrix>, ModelError> {
+        let Some(tensor) = self.0.get(name) else { return Ok(None) };
+        let (format, &[rows, columns]) = (
+            match tensor.dtype {
+                Dtype::F16 => BlockFormat::F16,
+                Dtype::BF16 => BlockFormat::BF16,
+                _ => return Ok(None),
+            },
+            tensor.shape,
+        ) else {
+            return Ok(None);
+        };
+        let read = StoredMatrix::from_bytes(format, (rows, columns), tensor.data.to_vec())?;
+        self.0.forget(name);
+        Ok(Some(read))
     }
 }
 

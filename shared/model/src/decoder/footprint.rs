@@ -69,9 +69,9 @@ struct LayerCount {
 }
 
 impl Decoder {
-    /// Bytes of the weights, base and adapter.
+    /// Bytes of the weights, base and adapter, as they are held.
     pub fn weight_bytes(&self) -> u64 {
-        self.every_weight().map(|weight| F32 * weight.tensor().elem_count() as u64).sum()
+        self.every_weight().map(|weight| weight.held().bytes() as u64).sum()
     }
 
     /// The memory of a training step at its peak, the program itself, the rows and what the allocator keeps apart.

@@ -1,21 +1,64 @@
 //! Building a decoder: from a checkpoint, every tensor checked first, or from random numbers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use kernels::WeightLayout;
 
-use super::{Decoder, Trainable};
+use super::{Decoder, Hold, Trainable};
 use crate::description::{Description, Initial, ParameterDescription};
 use crate::parts::{Embedding, Layer, Norm, RotaryTable, Weight, WeightBook};
 use crate::{ModelConfig, ModelError, TensorSource, random};
 
 impl Decoder {
-    /// Builds the decoder that `config` describes with the weights of `source`, converted to f32.
+    /// Builds the decoder that `config` describes with the weights of `source`. What is trained is converted to f32;
+    /// frozen weights of linear layers are held as they are stored.
     ///
     /// # Errors
     /// Every missing, surplus or wrongly shaped tensor, by name, before any is read; or what the source reports.
     pub fn load(config: &ModelConfig, source: &dyn TensorSource, trainable: Trainable) -> Result<Self, ModelError> {
+        match trainable {
+            Trainable::Nothing => Self::load_frozen(config, source, Hold::AsStored, &mut |_, _| ()),
+            Trainable::All => Self::load_with(config, source, &mut |_, name, parameter| {
+                let value = source.tensor(name)?.to_dtype(DType::F32)?.contiguous()?;
+                Weight::trained(parameter.name, &value, parameter.decay)
+            }),
+        }
+    }
+
+    /// Builds the decoder with all its weights frozen, those of linear layers held as `hold` says. `progress` is told how
+    /// many of how many tensors are done.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`], or where a weight's shape does not suit the form.
+    pub fn load_frozen(
+        config: &ModelConfig,
+        source: &dyn TensorSource,
+        hold: Hold,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self, ModelError> {
+        let linears = config.description().linears();
+        let layouts: BTreeMap<String, WeightLayout> =
+            linears.iter().map(|linear| (format!("{}.weight", linear.name), linear.layout)).collect();
+        let total = config.description().parameters().len();
+        Self::load_with(config, source, &mut |index, name, parameter| {
+            let value = match layouts.get(&parameter.name) {
+                Some(layout) => hold.read(source, name, *layout)?,
+                None => source.tensor(name)?.to_dtype(DType::F32)?.contiguous()?.into(),
+            };
+            progress(index + 1, total);
+            Ok(Weight::frozen(parameter.name, value, parameter.decay))
+        })
+    }
+
+    /// Checks the names and shapes of `source`, and reads its weights one by one: `read` gets the number of the weight,
+    /// its name in the source, and what it is.
+    fn load_with(
+        config: &ModelConfig,
+        source: &dyn TensorSource,
+        read: &mut dyn FnMut(usize, &str, ParameterDescription) -> Result<Weight, ModelError>,
+    ) -> Result<Self, ModelError> {
         let description = config.description();
         let parameters = description.parameters();
         let strip = stored_without_prefix(description, &parameters, source);
@@ -24,10 +67,8 @@ impl Decoder {
         check(description, &parameters, source, &stored)?;
         let weights = parameters
             .into_iter()
-            .map(|parameter| {
-                let value = source.tensor(&stored(&parameter.name))?.to_dtype(DType::F32)?.contiguous()?;
-                weight(parameter, &value, trainable)
-            })
+            .enumerate()
+            .map(|(index, parameter)| read(index, &stored(&parameter.name), parameter))
             .collect::<Result<Vec<_>, ModelError>>()?;
         Ok(Self::assemble(description, weights))
     }
@@ -50,7 +91,7 @@ impl Decoder {
                     Initial::Ones => vec![1.0; count],
                 };
                 let value = Tensor::from_vec(values, parameter.shape.as_slice(), &Device::Cpu)?;
-                weight(parameter, &value, Trainable::All)
+                Weight::trained(parameter.name, &value, parameter.decay)
             })
             .collect::<Result<Vec<_>, ModelError>>()?;
         Ok(Self::assemble(description, weights))
@@ -77,13 +118,6 @@ impl Decoder {
             tied_key: None,
             regularisation: super::Regularisation::default(),
         }
-    }
-}
-
-fn weight(parameter: ParameterDescription, value: &Tensor, trainable: Trainable) -> Result<Weight, ModelError> {
-    match trainable {
-        Trainable::All => Weight::trained(parameter.name, value, parameter.decay),
-        Trainable::Nothing => Ok(Weight::frozen(parameter.name, value.clone(), parameter.decay)),
     }
 }
 

@@ -3,6 +3,7 @@
 mod backward;
 mod decode;
 mod footprint;
+mod hold;
 mod load;
 mod parameters;
 mod passes;
@@ -16,6 +17,7 @@ use crate::lora::LoraConfig;
 use crate::parts::{Embedding, Layer, Norm, RotaryTable, Weight};
 
 pub use footprint::{Footprint, Workload};
+pub use hold::Hold;
 pub use parameters::Parameter;
 pub use passes::Pass;
 

@@ -30,7 +30,13 @@ impl Decoder {
             .collect()
     }
 
-    /// Every base parameter under its Hugging Face name, in a fixed order; a tied output is left out.
+    /// Number of the base's parameters.
+    pub fn parameter_count(&self) -> u64 {
+        self.weights().iter().map(|weight| weight.held().elem_count() as u64).sum()
+    }
+
+    /// Every base parameter under its Hugging Face name, in a fixed order; a tied output is left out. Weights that are held
+    /// in fewer bits are widened to f32.
     pub fn parameters(&self) -> Vec<(String, Tensor)> {
         self.weights().into_iter().map(named).collect()
     }
@@ -106,5 +112,5 @@ impl Decoder {
 }
 
 fn named(weight: &Weight) -> (String, Tensor) {
-    (weight.name.clone(), weight.tensor().detach())
+    (weight.name.clone(), weight.widened().expect("a weight that is held has a tensor's shape"))
 }

@@ -1,6 +1,6 @@
 //! Putting an adapter on a decoder: new, with PEFT's first values, or read, with every tensor accounted for.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use kernels::WeightLayout;
 
 use super::config::LoraConfig;
@@ -21,19 +21,19 @@ enum Values<'a> {
 
 impl Values<'_> {
     /// A stored tensor of the shape that the settings imply, in f32; none where values are made.
-    fn stored(&self, key: &str, expected: &[usize], like: &Tensor) -> Result<Option<Tensor>, ModelError> {
+    fn stored(&self, key: &str, expected: &[usize], device: &Device) -> Result<Option<Tensor>, ModelError> {
         let Self::Stored(source) = self else { return Ok(None) };
         let tensor = source.tensor(key)?;
         if tensor.dims() != expected {
             let (expected, found) = (expected.to_vec(), tensor.dims().to_vec());
             return Err(ModelError::Shape { name: key.to_owned(), expected, found });
         }
-        Ok(Some(tensor.to_dtype(DType::F32)?.to_device(like.device())?.contiguous()?))
+        Ok(Some(tensor.to_dtype(DType::F32)?.to_device(device)?.contiguous()?))
     }
 
     /// A stored tensor, or `value` itself.
     fn or(&self, key: &str, value: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(self.stored(key, value.dims(), value)?.unwrap_or_else(|| value.clone()))
+        Ok(self.stored(key, value.dims(), value.device())?.unwrap_or_else(|| value.clone()))
     }
 }
 
@@ -79,23 +79,24 @@ impl Decoder {
     }
 
     fn attach(&mut self, config: &LoraConfig, plan: &Plan, values: &Values<'_>) -> Result<(), ModelError> {
+        let device = self.output_weight().device().clone();
         let mut adapted = Vec::new();
         {
             let linears = self.linears();
             for (index, shape) in &plan.linears {
-                adapted.push((*index, lora(linears[*index], *shape, config, values)?));
+                adapted.push((*index, lora(linears[*index], *shape, config, values, &device)?));
             }
         }
         self.untie(&plan.output, values)?;
         for weight in self.weights_mut() {
             if let Some(key) = plan.extras.get(&weight.name) {
-                let value = values.or(key, weight.tensor())?;
+                let value = values.or(key, &weight.widened()?)?;
                 weight.train_with_adapter(key.clone(), &value)?;
             }
         }
         if let Output::Tied(key) = &plan.output {
             let table = self.output_weight();
-            if let Some(stored) = values.stored(key, table.dims(), table)? {
+            if let Some(stored) = values.stored(key, table.dims(), table.device())? {
                 check_tied(key, table, &stored)?;
             }
             self.tied_key = Some(key.clone());
@@ -126,12 +127,16 @@ impl Decoder {
 }
 
 /// The adapter of one layer.
-fn lora(linear: &Linear, shape: Shape, config: &LoraConfig, values: &Values<'_>) -> Result<Lora, ModelError> {
+fn lora(
+    linear: &Linear,
+    shape: Shape,
+    config: &LoraConfig,
+    values: &Values<'_>,
+    device: &Device,
+) -> Result<Lora, ModelError> {
     let Shape { rank, scale } = shape;
     let (a_key, b_key) = (a_key(&linear.name), b_key(&linear.name));
     let (a_shape, b_shape) = ((rank, linear.input), (linear.output, rank));
-    let base = linear.weight.tensor();
-    let device = base.device();
     let (a, b) = match values {
         Values::New(seed) => {
             let sizes = (rank, linear.input, linear.output);
@@ -139,8 +144,8 @@ fn lora(linear: &Linear, shape: Shape, config: &LoraConfig, values: &Values<'_>)
             (Some(Tensor::from_vec(a, a_shape, device)?), Some(Tensor::from_vec(b, b_shape, device)?))
         }
         Values::Stored(_) => (
-            values.stored(&a_key, &[a_shape.0, a_shape.1], base)?,
-            values.stored(&b_key, &[b_shape.0, b_shape.1], base)?,
+            values.stored(&a_key, &[a_shape.0, a_shape.1], device)?,
+            values.stored(&b_key, &[b_shape.0, b_shape.1], device)?,
         ),
     };
     let (a, b) = (a.expect("either made or stored"), b.expect("either made or stored"));

@@ -39,10 +39,10 @@ impl Linear {
         if let Some(lora) = &self.lora {
             return lora.forward(self, x, mode);
         }
-        let (weight, bias) = (self.weight.tensor(), self.bias.as_ref().map(Weight::tensor));
+        let (weight, bias) = (self.weight.held(), self.bias.as_ref().map(Weight::tensor));
         Ok(match mode {
-            Mode::Generate => kernels::linear_rows_independent(x, weight, bias, self.layout)?,
-            Mode::Evaluate | Mode::Train { .. } => kernels::linear(x, weight, bias, self.layout)?,
+            Mode::Generate => kernels::linear_rows_independent_frozen(x, weight, bias, self.layout)?,
+            Mode::Evaluate | Mode::Train { .. } => kernels::linear_frozen(x, weight, bias, self.layout)?,
         })
     }
 

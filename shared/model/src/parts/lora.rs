@@ -74,8 +74,8 @@ impl Lora {
         bias: Option<&Tensor>,
         dropout: Option<Dropout>,
     ) -> Result<Tensor, ModelError> {
-        let (weight, a, b) = (linear.weight.tensor(), self.a.tensor(), self.b.tensor());
-        Ok(kernels::linear_lora(x, weight, bias, linear.layout, a, b, self.scale, dropout)?)
+        let (weight, a, b) = (linear.weight.held(), self.a.tensor(), self.b.tensor());
+        Ok(kernels::linear_lora_frozen(x, weight, bias, linear.layout, a, b, self.scale, dropout)?)
     }
 
     /// `factor · (x·Wᵀ + scale·x·Aᵀ·Bᵀ)`; with dropout, as in PEFT, `x·Wᵀ − d·Wᵀ` is added for the dropped input d.
@@ -86,12 +86,13 @@ impl Lora {
         };
         let dropped = kernels::dropout(x, dropout)?;
         let scaled = kernels::scale_columns(&self.plain(linear, &dropped, None, None)?, &factors)?;
-        let rest = kernels::linear(&(x - dropped)?, linear.weight.tensor(), None, linear.layout)?;
+        let rest = kernels::linear_frozen(&(x - dropped)?, linear.weight.held(), None, linear.layout)?;
         Ok((scaled + rest)?)
     }
 
     fn generate(&self, linear: &Linear, x: &Tensor) -> Result<Tensor, ModelError> {
-        let y = kernels::linear_rows_independent(x, linear.weight.tensor(), self.frozen_bias(linear), linear.layout)?;
+        let (weight, bias) = (linear.weight.held(), self.frozen_bias(linear));
+        let y = kernels::linear_rows_independent_frozen(x, weight, bias, linear.layout)?;
         let factor = WeightLayout::OutputByInput;
         let low = kernels::linear_rows_independent(x, self.a.tensor(), None, factor)?;
         let change = kernels::linear_rows_independent(&low, self.b.tensor(), None, factor)?;
@@ -113,7 +114,7 @@ impl Lora {
             WeightLayout::OutputByInput => b.matmul(&a)?,
             WeightLayout::InputByOutput => a.t()?.contiguous()?.matmul(&b.t()?.contiguous()?)?,
         };
-        let merged = (linear.weight.tensor().detach() + (change * f64::from(self.scale))?)?;
+        let merged = (linear.weight.widened()? + (change * f64::from(self.scale))?)?;
         if self.dora.is_none() {
             return Ok(merged);
         }
@@ -168,12 +169,13 @@ impl Dora {
         {
             return Ok(lengths.clone());
         }
-        let (weight, layout) = (linear.weight.tensor(), linear.layout);
+        let (weight, layout) = (linear.weight.widened()?, linear.layout);
         let squares = match known.squares.take() {
             Some(squares) => squares,
-            None => kernels::weight_square_sums(weight, layout)?,
+            None => kernels::weight_square_sums(&weight, layout)?,
         };
-        let lengths = kernels::adapted_lengths(weight, &squares, layout, lora.a.tensor(), lora.b.tensor(), lora.scale)?;
+        let lengths =
+            kernels::adapted_lengths(&weight, &squares, layout, lora.a.tensor(), lora.b.tensor(), lora.scale)?;
         *known = Known { squares: Some(squares), lengths: Some((a, b, lengths.clone())) };
         Ok(lengths)
     }

@@ -1,8 +1,9 @@
-//! A named tensor of the model: frozen (a plain tensor, for which no gradient work is done) or trained (a variable).
+//! A named tensor of the model: trained (a variable), or frozen (for which no gradient work is done), perhaps in fewer bits.
 
 use std::collections::BTreeMap;
 
 use candle_core::{Tensor, Var};
+use kernels::FrozenWeight;
 
 use crate::ModelError;
 
@@ -11,27 +12,27 @@ use crate::ModelError;
 pub(crate) struct Weight {
     pub(crate) name: String,
     pub(crate) decay: bool,
-    value: Tensor,
+    value: FrozenWeight,
     variable: Option<Var>,
     /// Where it is trained as part of an adapter: the name it is stored under, and the base model's value.
-    with_adapter: Option<(String, Tensor)>,
+    with_adapter: Option<(String, FrozenWeight)>,
 }
 
 impl Weight {
-    pub(crate) fn frozen(name: String, value: Tensor, decay: bool) -> Self {
-        Self { name, decay, value, variable: None, with_adapter: None }
+    pub(crate) fn frozen(name: String, value: impl Into<FrozenWeight>, decay: bool) -> Self {
+        Self { name, decay, value: value.into(), variable: None, with_adapter: None }
     }
 
     pub(crate) fn trained(name: String, value: &Tensor, decay: bool) -> Result<Self, ModelError> {
         let variable = Var::from_tensor(value)?;
-        let value = variable.as_tensor().clone();
+        let value = FrozenWeight::Full(variable.as_tensor().clone());
         Ok(Self { name, decay, value, variable: Some(variable), with_adapter: None })
     }
 
     /// Trains it from `value` on as part of an adapter that stores it under `key`; the base model's value is kept.
     pub(crate) fn train_with_adapter(&mut self, key: String, value: &Tensor) -> Result<(), ModelError> {
         let variable = Var::from_tensor(value)?;
-        let base = std::mem::replace(&mut self.value, variable.as_tensor().clone());
+        let base = std::mem::replace(&mut self.value, FrozenWeight::Full(variable.as_tensor().clone()));
         self.variable = Some(variable);
         self.with_adapter = Some((key, base));
         Ok(())
@@ -55,9 +56,25 @@ impl Weight {
         self.with_adapter.as_ref().map_or(&self.name, |(key, _)| key)
     }
 
-    /// The tensor to compute with; shares its storage with the variable.
+    /// The tensor to compute with; shares its storage with the variable. Weights of linear layers alone are held in other
+    /// forms: see [`Weight::held`].
     pub(crate) fn tensor(&self) -> &Tensor {
+        match &self.value {
+            FrozenWeight::Full(tensor) => tensor,
+            held => {
+                unreachable!("{} is held in {}: only linear layers read such weights", self.name, held.format_name())
+            }
+        }
+    }
+
+    /// The weight in the form it is held in.
+    pub(crate) fn held(&self) -> &FrozenWeight {
         &self.value
+    }
+
+    /// The weight in f32, apart from any variable.
+    pub(crate) fn widened(&self) -> Result<Tensor, ModelError> {
+        Ok(self.value.to_tensor()?)
     }
 
     pub(crate) fn variable(&self) -> Option<&Var> {

@@ -1,0 +1,163 @@
+//! Products in 8-bit integers: weights quantised for each output (row-wise), activations for each token, sums in 32 bits.
+//! As LLM.int8() without outliers (Dettmers et al. 2022, arXiv:2208.07339) forward, and as SwitchBack (Wortsman et al. 2023,
+//! arXiv:2304.13013) for the gradient of the input: the weight's scales are folded into the gradient, which is then
+//! quantised for each token.
+//!
+//! Sums of integers are exact, so every instruction set, number of threads and number of rows gives the same bytes.
+
+mod pack;
+mod rows;
+mod tile;
+
+use crate::{
+    WeightLayout,
+    parallel::{Shared, for_each_chunk},
+};
+use candle_core::{Device, Result, Tensor, bail};
+use pack::Packed;
+use rayon::prelude::*;
+use rows::{QuantizedRows, quantize};
+
+/// A frozen weight in 8 bits, ready for both directions.
+#[derive(Clone, Debug)]
+pub struct Int8Matrix {
+    inputs: usize,
+    outputs: usize,
+    /// How the weight lay that it was made from.
+    layout: WeightLayout,
+    /// One for each output.
+    scales: Vec<f32>,
+    /// `[in, out]`, for `x W`.
+    forward: Packed,
+    /// `[out, in]`, for the gradient.
+    backward: Packed,
+}
+
+impl Int8Matrix {
+    /// Quantises a weight, of which each output's largest element becomes ±127.
+    ///
+    /// # Errors
+    /// Where the values are not as many as the shape says, or one is not finite.
+    pub fn encode(layout: WeightLayout, (rows, columns): (usize, usize), values: &[f32]) -> Result<Self> {
+        if values.len() != rows * columns {
+            bail!("a {rows} by {columns} matrix has {} values, found {}", rows * columns, values.len());
+        }
+        let (outputs, inputs, quantized) = match layout {
+            WeightLayout::OutputByInput => (rows, columns, quantize(values, columns, None)),
+            WeightLayout::InputByOutput => (columns, rows, quantize(&transposed(values, columns), rows, None)),
+        };
+        if let Some(output) = quantized.scales.iter().position(|scale| !scale.is_finite()) {
+            bail!("output {output} of the weight holds a number that is not finite");
+        }
+        let level = |output: usize, input: usize| quantized.levels[output * quantized.stride + input];
+        Ok(Self {
+            inputs,
+            outputs,
+            layout,
+            forward: Packed::new(inputs, outputs, |input, output| level(output, input)),
+            backward: Packed::new(outputs, inputs, level),
+            scales: quantized.scales,
+        })
+    }
+
+    /// (rows, columns) of the weight that it was made from.
+    pub fn dims(&self) -> (usize, usize) {
+        match self.layout {
+            WeightLayout::OutputByInput => (self.outputs, self.inputs),
+            WeightLayout::InputByOutput => (self.inputs, self.outputs),
+        }
+    }
+
+    /// Bytes that it takes in memory: two copies, one for each direction.
+    pub fn bytes(&self) -> usize {
+        self.forward.bytes() + self.backward.bytes() + 4 * self.scales.len()
+    }
+
+    /// The weight that it stands for, as the one that it was made from lay.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be made.
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        let mut values = Vec::with_capacity(self.outputs * self.inputs);
+        for (output, scale) in self.scales.iter().enumerate() {
+            values.extend((0..self.inputs).map(|input| f32::from(self.backward.level(output, input)) * scale));
+        }
+        if self.layout == WeightLayout::InputByOutput {
+            values = transposed(&values, self.inputs);
+        }
+        Tensor::from_vec(values, self.dims(), &Device::Cpu)
+    }
+
+    /// `x Wᵀ` for `x` `[N, in]`: `[N, out]`.
+    pub(crate) fn multiply(&self, x: &[f32]) -> Vec<f32> {
+        product(&quantize(x, self.inputs, None), &self.forward, Some(&self.scales))
+    }
+
+    /// `grad W` for `grad` `[N, out]`: `[N, in]`.
+    pub(crate) fn multiply_gradient(&self, grad: &[f32]) -> Vec<f32> {
+        product(&quantize(grad, self.outputs, Some(&self.scales)), &self.backward, None)
+    }
+}
+
+/// The rows of a matrix as columns.
+fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|column| values.iter().skip(column).step_by(columns).copied()).collect()
+}
+
+/// Rows of a task, and panels: a task's rows stay in a core's second cache while the panels pass by.
+const ROWS: usize = 96;
+const PANELS: usize = 16;
+
+/// Rows times a packed matrix, each result scaled by its row's and its column's scale.
+fn product(rows: &QuantizedRows, matrix: &Packed, column_scales: Option<&[f32]>) -> Vec<f32> {
+    let (count, columns) = (rows.scales.len(), matrix.columns());
+    let y = Shared::new(count * columns);
+    let blocks = count.div_ceil(ROWS);
+    let groups = matrix.panels().div_ceil(PANELS);
+    let kernel = tile::kernel();
+    let task = |index: usize| {
+        let (block, group) = (index / groups, index % groups);
+        let range = block * ROWS..count.min((block + 1) * ROWS);
+        for panel in group * PANELS..matrix.panels().min((group + 1) * PANELS) {
+            let first = panel * pack::COLUMNS;
+            let width = pack::COLUMNS.min(columns - first);
+            for row in range.clone().step_by(tile::ROWS) {
+                let height = tile::ROWS.min(range.end - row);
+                let sums = kernel(rows.tile(row, height), matrix.panel(panel), height);
+                for (r, sums) in sums.iter().enumerate().take(height) {
+                    let correction = pack::OFFSET * rows.sums[row + r];
+                    let scale = rows.scales[row + r];
+                    // SAFETY: each task owns its rows by its columns, and writes each element once.
+                    let y = unsafe { y.row((row + r) * columns + first, width) };
+                    match column_scales {
+                        None => {
+                            for (y, sum) in y.iter_mut().zip(sums) {
+                                *y = (sum - correction) as f32 * scale;
+                            }
+                        }
+                        Some(scales) => {
+                            for ((y, sum), column) in y.iter_mut().zip(sums).zip(&scales[first..]) {
+                                *y = (sum - correction) as f32 * column * scale;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    if blocks * groups == 1 {
+        task(0);
+    } else {
+        (0..blocks * groups).into_par_iter().for_each(task);
+    }
+    // SAFETY: the tasks cover every row and every column.
+    unsafe { y.written() }
+}
+
+/// Parallel fill used by the packers.
+fn fill(values: &mut [u8], chunk: usize, work: impl Fn(usize, &mut [u8]) + Sync) {
+    for_each_chunk(values, chunk, work);
+}
+
+#[cfg(test)]
+mod tests;
