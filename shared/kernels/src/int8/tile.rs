@@ -135,6 +135,9 @@ pub(super) mod x86 {
         assert!((1..=ROWS).contains(&height) && rows.len() == height * stride);
         assert!(is_x86_feature_detected!("avx2"));
         let mut sums = [[0; COLUMNS]; ROWS];
+        if stride == 0 {
+            return sums;
+        }
         for (row, sums) in rows.chunks(4 * stride).zip(sums.chunks_mut(4)) {
             // SAFETY: the feature is there, and the lengths were checked above.
             unsafe {

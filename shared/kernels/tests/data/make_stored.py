@@ -44,4 +44,6 @@ line("nf4.packed", packed.numpy())
 line("nf4.absmax", state.absmax.numpy())
 line("nf4.nested_absmax", state.state2.absmax.numpy())
 line("nf4.offset", state.offset.reshape(1).numpy())
+# By rows of whole blocks: on a CPU, bitsandbytes 0.50.2 takes the scales of other blocks where a row is not a multiple of 64.
+packed, state = F.quantize_4bit(values.reshape(12, 64), blocksize=64, quant_type="nf4", compress_statistics=True)
 line("nf4.dequantized", F.dequantize_4bit(packed, state).numpy())
