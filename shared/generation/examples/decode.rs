@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use model::{BlockFormat, Decoder, Hold, ModelConfig, ModelError, TensorSource};
+use model::{BlockFormat, Decoder, ModelConfig, ModelError, StoredMatrix, TensorSource, Trainable};
 use serde_json::{Value, json};
 
 #[global_allocator]
@@ -23,16 +23,16 @@ type Failure = Box<dyn Error>;
 struct Work {
     name: &'static str,
     shape: fn() -> Value,
-    hold: Hold,
+    format: BlockFormat,
     prompt: usize,
 }
 
 const TABLE: [Work; 5] = [
-    Work { name: "135M-decode-f32", shape: smollm_135m, hold: Hold::InFull, prompt: 128 },
-    Work { name: "135M-decode-bf16", shape: smollm_135m, hold: Hold::Blocks(BlockFormat::BF16), prompt: 128 },
-    Work { name: "135M-decode-f16", shape: smollm_135m, hold: Hold::Blocks(BlockFormat::F16), prompt: 128 },
-    Work { name: "135M-decode-q8_0", shape: smollm_135m, hold: Hold::Blocks(BlockFormat::Q8_0), prompt: 128 },
-    Work { name: "3.4M-decode-f32", shape: gpt2_3m, hold: Hold::InFull, prompt: 64 },
+    Work { name: "135M-decode-f32", shape: smollm_135m, format: BlockFormat::F32, prompt: 128 },
+    Work { name: "135M-decode-bf16", shape: smollm_135m, format: BlockFormat::BF16, prompt: 128 },
+    Work { name: "135M-decode-f16", shape: smollm_135m, format: BlockFormat::F16, prompt: 128 },
+    Work { name: "135M-decode-q8_0", shape: smollm_135m, format: BlockFormat::Q8_0, prompt: 128 },
+    Work { name: "3.4M-decode-f32", shape: gpt2_3m, format: BlockFormat::F32, prompt: 64 },
 ];
 
 fn smollm_135m() -> Value {
@@ -97,7 +97,7 @@ const NEW: usize = 64;
 /// Medians of three runs.
 fn measure(work: &Work) -> Result<Value, Failure> {
     let config = ModelConfig::from_json(&(work.shape)())?;
-    let decoder = Decoder::load_frozen(&config, &Random(&config), work.hold, &mut |_, _| ())?;
+    let decoder = Decoder::load(&config, &Random { config: &config, format: work.format }, Trainable::Nothing)?;
     let vocabulary = config.vocabulary() as u32;
     let prompt = |seed: usize| -> Vec<u32> {
         (0..work.prompt).map(|at| ((seed * 7919 + at * 104_729) as u32) % vocabulary).collect()
@@ -144,15 +144,18 @@ fn best(logits: &Tensor) -> Result<Vec<u32>, Failure> {
 }
 
 /// Weights of the sizes that initialisation gives, made where they are asked for.
-struct Random<'a>(&'a ModelConfig);
+struct Random<'a> {
+    config: &'a ModelConfig,
+    format: BlockFormat,
+}
 
 impl TensorSource for Random<'_> {
     fn names(&self) -> Vec<String> {
-        self.0.description().parameters().into_iter().map(|parameter| parameter.name).collect()
+        self.config.description().parameters().into_iter().map(|parameter| parameter.name).collect()
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        let parameters = self.0.description().parameters();
+        let parameters = self.config.description().parameters();
         parameters.into_iter().find(|parameter| parameter.name == name).map(|parameter| parameter.shape)
     }
 
@@ -167,5 +170,14 @@ impl TensorSource for Random<'_> {
         };
         let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(value).collect();
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+
+    fn matrix(&self, name: &str) -> Result<Option<StoredMatrix>, ModelError> {
+        let Some(&[rows, columns]) = self.shape(name).as_deref() else { return Ok(None) };
+        if self.format == BlockFormat::F32 {
+            return Ok(None);
+        }
+        let values = self.tensor(name)?.flatten_all()?.to_vec1::<f32>()?;
+        Ok(Some(StoredMatrix::encode(self.format, (rows, columns), &values)?))
     }
 }

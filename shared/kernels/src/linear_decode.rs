@@ -2,6 +2,9 @@
 //!
 //! A general product picks another order of summation for another number of rows; here each element's order is fixed.
 
+#[cfg(target_arch = "x86_64")]
+mod dots_avx512;
+
 use crate::{
     FrozenWeight, StoredMatrix, WeightLayout,
     frozen::check_frozen,
@@ -65,6 +68,10 @@ pub fn linear_rows_independent_frozen(
         let (first, count) = (index * block, y.len() / rows);
         match layout {
             WeightLayout::OutputByInput => {
+                #[cfg(target_arch = "x86_64")]
+                if let Some((format, rows)) = as_they_lie(weight, ws, first..first + count, inputs) {
+                    return dots_avx512::outputs(format, rows, xs, y, inputs);
+                }
                 if let FrozenWeight::Stored(matrix) = weight {
                     return widened_rows(matrix, first..first + count, xs, y);
                 }
@@ -84,6 +91,21 @@ pub fn linear_rows_independent_frozen(
         add_bias(&mut y, &Floats::of(&bias.contiguous()?)?);
     }
     Tensor::from_vec(y, (rows, outputs), x.device())
+}
+
+/// The bytes of some rows, where there is a kernel that reads them as they lie.
+#[cfg(target_arch = "x86_64")]
+fn as_they_lie<'a>(
+    weight: &'a FrozenWeight,
+    whole: &'a [f32],
+    rows: Range<usize>,
+    inputs: usize,
+) -> Option<(crate::BlockFormat, &'a [u8])> {
+    let (format, bytes) = match weight {
+        FrozenWeight::Stored(matrix) => matrix.block_rows(rows)?,
+        _ => (crate::BlockFormat::F32, bytemuck::cast_slice(&whole[rows.start * inputs..rows.end * inputs])),
+    };
+    (inputs > 0 && dots_avx512::reads(format)).then_some((format, bytes))
 }
 
 thread_local! {
@@ -238,7 +260,10 @@ fn lanes(values: &[f32], at: usize) -> [f32; LANES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{close, random, with_threads};
+    use crate::{
+        BlockFormat,
+        testing::{close, random, with_threads},
+    };
 
     #[test]
     fn a_row_alone_equals_the_row_among_others() {
@@ -258,6 +283,33 @@ mod tests {
                     let expected = all.narrow(0, row, count).unwrap();
                     assert_eq!(some.to_vec2::<f32>().unwrap(), expected.to_vec2::<f32>().unwrap());
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_as_they_lie_give_the_bits_of_widened_ones() {
+        for format in [BlockFormat::F32, BlockFormat::F16, BlockFormat::BF16, BlockFormat::Q8_0] {
+            for (rows, inputs, outputs) in [(1, 64, 33), (7, 608, 70), (16, 96, 5), (3, 45, 9)] {
+                if format.row_bytes(inputs).is_none() {
+                    continue;
+                }
+                let numbers = |len, seed| crate::testing::numbers(len, seed);
+                let (x, values) = (numbers(rows * inputs, 1), numbers(outputs * inputs, 2));
+                let matrix = StoredMatrix::encode(format, (outputs, inputs), &values).unwrap();
+                let mut expected = vec![0.0; rows * outputs];
+                widened_rows(&matrix, 0..outputs, &x, &mut expected);
+                #[cfg(target_arch = "x86_64")]
+                if dots_avx512::reads(format) {
+                    let mut found = vec![f32::NAN; rows * outputs];
+                    let (_, bytes) = matrix.block_rows(0..outputs).unwrap();
+                    dots_avx512::outputs(format, bytes, &x, &mut found, inputs);
+                    assert_eq!(found, expected, "{format:?} {rows} {inputs} {outputs}");
+                }
+                let weight = FrozenWeight::Stored(std::sync::Arc::new(matrix));
+                let x = Tensor::from_vec(x, (rows, inputs), &candle_core::Device::Cpu).unwrap();
+                let y = linear_rows_independent_frozen(&x, &weight, None, WeightLayout::OutputByInput).unwrap();
+                assert_eq!(y.flatten_all().unwrap().to_vec1::<f32>().unwrap(), expected);
             }
         }
     }

@@ -273,6 +273,14 @@ impl StoredMatrix {
         }
     }
 
+    /// The bytes of some rows, where they are in blocks.
+    #[cfg(any(target_arch = "x86_64", test))]
+    pub(crate) fn block_rows(&self, rows: Range<usize>) -> Option<(BlockFormat, &[u8])> {
+        let Self::Blocks(matrix) = self else { return None };
+        let row = matrix.format.row_bytes(matrix.columns)?;
+        Some((matrix.format, &matrix.bytes[rows.start * row..rows.end * row]))
+    }
+
     /// Widens some rows into `out`, on this thread.
     ///
     /// # Panics

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use kernels::WeightLayout;
+use kernels::{FrozenWeight, WeightLayout};
 
 use super::{Decoder, Hold, Trainable};
 use crate::description::{Description, Initial, ParameterDescription};
@@ -19,7 +19,11 @@ impl Decoder {
     /// Every missing, surplus or wrongly shaped tensor, by name, before any is read; or what the source reports.
     pub fn load(config: &ModelConfig, source: &dyn TensorSource, trainable: Trainable) -> Result<Self, ModelError> {
         match trainable {
-            Trainable::Nothing => Self::load_frozen(config, source, Hold::AsStored, &mut |_, _| ()),
+            Trainable::Nothing => {
+                let mut decoder = Self::load_frozen(config, source, Hold::AsStored, &mut |_, _| ())?;
+                decoder.stored_output = decoder.find_stored_output(source)?;
+                Ok(decoder)
+            }
             Trainable::All => Self::load_with(config, source, &mut |_, name, parameter| {
                 let value = source.tensor(name)?.to_dtype(DType::F32)?.contiguous()?;
                 Weight::trained(parameter.name, &value, parameter.decay)
@@ -50,6 +54,16 @@ impl Decoder {
             progress(index + 1, total);
             Ok(Weight::frozen(parameter.name, value, parameter.decay))
         })
+    }
+
+    /// The output weight in the fewer bits in which `source` holds it, where it does.
+    fn find_stored_output(&self, source: &dyn TensorSource) -> Result<Option<FrozenWeight>, ModelError> {
+        let parameters = self.description.parameters();
+        let strip = stored_without_prefix(&self.description, &parameters, source);
+        let name = &self.output.as_ref().unwrap_or(&self.embedding.table).name;
+        let prefix = if strip { self.description.base_prefix } else { "" };
+        let found = source.matrix(name.strip_prefix(prefix).unwrap_or(name))?;
+        Ok(found.map(|matrix| FrozenWeight::Stored(Arc::new(matrix))))
     }
 
     /// Checks the names and shapes of `source`, and reads its weights one by one: `read` gets the number of the weight,
@@ -114,6 +128,7 @@ impl Decoder {
             final_norm: Norm::build(&description.final_norm, &mut book),
             output: (!output.tied).then(|| book.take(&format!("{}.weight", output.name))),
             description: Arc::new(description.clone()),
+            stored_output: None,
             adapter: None,
             tied_key: None,
             regularisation: super::Regularisation::default(),

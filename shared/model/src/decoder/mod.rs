@@ -12,6 +12,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use kernels::FrozenWeight;
+
 use crate::description::Description;
 use crate::lora::LoraConfig;
 use crate::parts::{Embedding, Layer, Norm, RotaryTable, Weight};
@@ -40,6 +42,8 @@ pub struct Decoder {
     final_norm: Norm,
     /// `[V, C]`; none where the output is tied to the embedding.
     output: Option<Weight>,
+    /// The base's output weight as it is stored, for decoding: fewer bytes to read, the same bits out.
+    stored_output: Option<FrozenWeight>,
     pub(crate) adapter: Option<LoraConfig>,
     /// Name under which the adapter stores the embedding a second time, as the output that is tied to it.
     pub(crate) tied_key: Option<String>,

@@ -137,7 +137,12 @@ impl Decoder {
         let CrossEntropyOptions { logit_softcap, logit_scale, .. } = self.cross_entropy_options();
         let (weight, layout) = (self.output_weight(), WeightLayout::OutputByInput);
         let mut logits = match mode {
-            Mode::Generate => kernels::linear_rows_independent(hidden, weight, None, layout)?,
+            Mode::Generate => match &self.stored_output {
+                Some(stored) if !weight.track_op() => {
+                    kernels::linear_rows_independent_frozen(hidden, stored, None, layout)?
+                }
+                _ => kernels::linear_rows_independent(hidden, weight, None, layout)?,
+            },
             Mode::Evaluate | Mode::Train { .. } => kernels::linear(hidden, weight, None, layout)?,
         };
         if logit_scale != 1.0 {
