@@ -1,7 +1,7 @@
 //! Activation functions, alone and as the gate of a gated feed-forward layer (Shazeer 2020).
 
 use crate::{
-    numeric::{erf, exp, sigmoid, tanh},
+    numeric::{erf, exp, sigmoid},
     parallel::{CHUNK, build, build2},
     profile::timed,
     simd::{Kernel, dispatch},
@@ -96,11 +96,12 @@ impl Curve for Gelu {
 }
 
 impl Curve for GeluTanh {
+    /// `½ (1 + tanh u) = sigmoid(2u)`, without the cancellation where `tanh u` is near −1.
     #[inline(always)]
     fn at<const FMA: bool>(x: f32) -> (f32, f32) {
-        let t = tanh::<FMA>(TANH_SCALE * (x + TANH_CUBE * x * x * x));
-        let inner = TANH_SCALE * (1.0 + 3.0 * TANH_CUBE * x * x);
-        (0.5 * x * (1.0 + t), 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner)
+        let s = sigmoid::<FMA>(2.0 * TANH_SCALE * (x + TANH_CUBE * x * x * x));
+        let slope = 2.0 * TANH_SCALE * (1.0 + 3.0 * TANH_CUBE * x * x);
+        (x * s, s * (1.0 + x * (1.0 - s) * slope))
     }
 }
 

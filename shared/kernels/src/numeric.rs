@@ -16,7 +16,7 @@ fn polynomial<const FMA: bool, const N: usize>(x: f32, coefficients: [f32; N]) -
     value
 }
 
-/// `eˣ`, relative error below 2e-7; zero below −87.3, infinite above 88.3.
+/// `eˣ`, relative error below 1.2e-7, one unit in the last place; zero below −87.3, infinite above 88.3.
 #[inline(always)]
 pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     // Adding and subtracting 1.5·2²³ rounds to the nearest integer.
@@ -30,7 +30,8 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     let shifted = mul_add::<FMA>(clamped, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
     let r = mul_add::<FMA>(n, -LN2_LOW, mul_add::<FMA>(n, -LN2_HIGH, clamped));
-    let tail = polynomial::<FMA, 5>(r, [0.5, 1.666_651_8e-1, 4.166_620_4e-2, 8.368_954e-3, 1.395_059_4e-3]);
+    let tail =
+        polynomial::<FMA, 6>(r, [0.5, 1.666_666_6e-1, 4.166_629_5e-2, 8.333_497e-3, 1.394_465e-3, 1.979_035_7e-4]);
     let power = mul_add::<FMA>(r * r, tail, r) + 1.0;
     // The integer sits in the low bits of `shifted`; move it into the exponent.
     let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
@@ -93,7 +94,7 @@ mod tests {
         each_point(-87.0, 88.0, |x| {
             let expected = f64::from(x).exp();
             for value in [exp::<true>(x), exp::<false>(x)] {
-                assert!((f64::from(value) / expected - 1.0).abs() < 2e-7, "exp({x}) = {value}, not {expected}");
+                assert!((f64::from(value) / expected - 1.0).abs() < 1.2e-7, "exp({x}) = {value}, not {expected}");
             }
         });
         assert_eq!((exp::<true>(f32::NEG_INFINITY), exp::<true>(0.0)), (0.0, 1.0));

@@ -20,7 +20,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64, weight_offset: f32) -> Re
     if !fused(&[x, weight]) {
         return portable(x, weight, eps, weight_offset);
     }
-    x.contiguous()?.apply_op2(&weight.contiguous()?, RmsNorm { eps: eps as f32, offset: weight_offset })
+    x.contiguous()?.apply_op2(&weight.contiguous()?, RmsNorm { eps, offset: weight_offset })
 }
 
 fn portable(x: &Tensor, weight: &Tensor, eps: f64, weight_offset: f32) -> Result<Tensor> {
@@ -29,7 +29,7 @@ fn portable(x: &Tensor, weight: &Tensor, eps: f64, weight_offset: f32) -> Result
 }
 
 struct RmsNorm {
-    eps: f32,
+    eps: f64,
     offset: f32,
 }
 
@@ -71,16 +71,17 @@ impl CustomOp2 for RmsNorm {
     }
 }
 
+/// In `f64` from the sum on: an error here is one of the whole row.
 #[inline(always)]
-fn inverse_rms<const FMA: bool>(row: &[f32], eps: f32) -> f32 {
-    1.0 / (dot::<FMA>(row, row) / row.len() as f32 + eps).sqrt()
+fn inverse_rms<const FMA: bool>(row: &[f32], eps: f64) -> f32 {
+    (1.0 / (f64::from(dot::<FMA>(row, row)) / row.len() as f64 + eps).sqrt()) as f32
 }
 
 struct Forward<'a> {
     x: &'a [f32],
     weight: &'a [f32],
     y: &'a mut [f32],
-    eps: f32,
+    eps: f64,
     offset: f32,
 }
 
@@ -105,7 +106,7 @@ struct BackwardInput<'a> {
     grad: &'a [f32],
     weight: &'a [f32],
     grad_x: &'a mut [f32],
-    eps: f32,
+    eps: f64,
     offset: f32,
 }
 
@@ -120,7 +121,9 @@ impl Kernel for BackwardInput<'_> {
             let weight = &self.weight[..columns];
             let inverse = inverse_rms::<FMA>(x, self.eps);
             let product = sum(columns, |i, total| mul_add::<FMA>(grad[i] * (weight[i] + self.offset), x[i], total));
-            let correction = product / columns as f32 * inverse * inverse;
+            let inverse = f64::from(inverse);
+            let correction = (f64::from(product) / columns as f64 * inverse * inverse) as f32;
+            let inverse = inverse as f32;
             for i in 0..columns {
                 grad_x[i] = inverse * (grad[i] * (weight[i] + self.offset) - x[i] * correction);
             }
@@ -133,7 +136,7 @@ struct BackwardWeight<'a> {
     x: &'a [f32],
     grad: &'a [f32],
     grad_weight: &'a mut [f32],
-    eps: f32,
+    eps: f64,
 }
 
 impl Kernel for BackwardWeight<'_> {

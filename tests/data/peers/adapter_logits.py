@@ -23,7 +23,7 @@ import transformers
 
 model_path, adapter_path, tokens_path, logits_binary = sys.argv[1:5]
 row_count = int(sys.argv[5]) if len(sys.argv) > 5 else 20
-warnings.simplefilter("error")  # PEFT only warns of missing adapter keys
+warnings.filterwarnings("error", message=".*missing adapter keys")  # PEFT only warns of missing adapter keys
 base = transformers.AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
 model = peft.PeftModel.from_pretrained(base, adapter_path).eval()
 written = safetensors.torch.load_file(os.path.join(adapter_path, "adapter_model.safetensors"))

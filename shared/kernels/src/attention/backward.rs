@@ -1,4 +1,5 @@
-//! Backward pass: the weights are recomputed from the saved log-sum-exp, block by block.
+//! Backward pass: the weights are recomputed, block by block, from each query's largest score and sum of exponentials:
+//! their logarithm in one number would cost the weights the digits of the scores' size.
 //!
 //! With weights `P`, scores `S`, result `O` and its gradient `dO`:
 //! `dV = Pᵀ dO`, `dP = dO Vᵀ`, `dS = P ∘ (dP − rowsum(dO ∘ O)) ∘ (1 − (S/cap)²)`, `dQ = dS K · scale`, `dK = dSᵀ Q · scale`.
@@ -17,12 +18,12 @@ use crate::{
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// What the forward pass was given and made; `log_sums` is `[N, H]`, the others have the shapes of [`super::attention`].
+/// What the forward pass was given and made; `statistics` is `[N, H, 2]`, the others have the shapes of [`super::attention`].
 #[derive(Clone, Copy)]
 pub(crate) struct Saved<'a> {
     pub(crate) arguments: Arguments<'a>,
     pub(crate) y: &'a [f32],
-    pub(crate) log_sums: &'a [f32],
+    pub(crate) statistics: &'a [f32],
     pub(crate) grad: &'a [f32],
 }
 
@@ -170,8 +171,8 @@ unsafe fn piece(saved: &Saved, run: &Run, key_head: usize, grad_q: &Shared) -> P
             }
             .compute();
             let statistics = statistics(saved, &block, head);
-            for (column, (log_sums, products)) in (0..width).step_by(LANES).zip(statistics) {
-                dispatch(Slopes { weights, grad_weights, log_sums, products, scale, options, column, width });
+            for (column, statistics) in (0..width).step_by(LANES).zip(statistics) {
+                dispatch(Slopes { weights, grad_weights, statistics, scale, options, column, width });
             }
             for (a, b, c) in [(&*weights, grad, &mut grad_values), (&*grad_weights, queries, &mut grad_keys)] {
                 Product {
@@ -221,15 +222,26 @@ fn unpadded(rows: Vec<f32>, width: usize, dim: usize) -> Vec<f32> {
     values
 }
 
-/// For sixteen queries of the block at a time: the log-sum-exp, and the sum of `dO ∘ O`. Padding gets weight zero.
-fn statistics(saved: &Saved, block: &Block, head: usize) -> [([f32; LANES], [f32; LANES]); BLOCK / LANES] {
+/// What is known of sixteen queries.
+#[derive(Clone, Copy)]
+struct Statistics {
+    largest: [f32; LANES],
+    /// One over the sum of exponentials; 0 for padding.
+    inverse: [f32; LANES],
+    /// The sum of `dO ∘ O`.
+    products: [f32; LANES],
+}
+
+/// For sixteen queries of the block at a time. Padding gets weight zero.
+fn statistics(saved: &Saved, block: &Block, head: usize) -> [Statistics; BLOCK / LANES] {
     let Heads { query: heads, dim, .. } = saved.arguments.heads;
-    let mut statistics = [([f32::INFINITY; LANES], [0.0; LANES]); BLOCK / LANES];
+    let padding = Statistics { largest: [f32::INFINITY; LANES], inverse: [0.0; LANES], products: [0.0; LANES] };
+    let mut statistics = [padding; BLOCK / LANES];
     for (query, row) in block.queries.clone().enumerate() {
         let at = row * heads + head;
-        let (log_sums, products) = &mut statistics[query / LANES];
-        log_sums[query % LANES] = saved.log_sums[at];
-        products[query % LANES] = dispatch(Dot(&saved.grad[at * dim..][..dim], &saved.y[at * dim..][..dim]));
+        let (found, lane) = (&mut statistics[query / LANES], query % LANES);
+        (found.largest[lane], found.inverse[lane]) = (saved.statistics[at * 2], saved.statistics[at * 2 + 1]);
+        found.products[lane] = dispatch(Dot(&saved.grad[at * dim..][..dim], &saved.y[at * dim..][..dim]));
     }
     statistics
 }
@@ -249,8 +261,7 @@ impl Kernel for Dot<'_> {
 struct Slopes<'a> {
     weights: &'a mut [f32],
     grad_weights: &'a mut [f32],
-    log_sums: [f32; LANES],
-    products: [f32; LANES],
+    statistics: Statistics,
     /// What is left to apply to the scores.
     scale: f32,
     options: &'a AttentionOptions,
@@ -263,13 +274,14 @@ impl Kernel for Slopes<'_> {
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
+        let Statistics { largest, inverse, products } = self.statistics;
         let rows = self.weights.chunks_exact_mut(self.width).zip(self.grad_weights.chunks_exact_mut(self.width));
         for (weights, grads) in rows {
             let (weights, grads) = (&mut weights[self.column..][..LANES], &mut grads[self.column..][..LANES]);
             for lane in 0..LANES {
                 let score = weights[lane] * self.scale;
-                let weight = exp::<FMA>(score - self.log_sums[lane]);
-                let mut slope = weight * (grads[lane] - self.products[lane]) * self.options.scale;
+                let weight = exp::<FMA>(score - largest[lane]) * inverse[lane];
+                let mut slope = weight * (grads[lane] - products[lane]) * self.options.scale;
                 if let Some(cap) = self.options.softcap {
                     // A hidden key's score is −∞ and its weight 0.
                     slope *= if weight == 0.0 { 0.0 } else { 1.0 - (score / cap) * (score / cap) };

@@ -24,18 +24,18 @@ pub(crate) struct Arguments<'a> {
     pub(crate) options: &'a AttentionOptions,
 }
 
-/// The result `[N, H, D]` and the log-sum-exp of each query `[N, H]`.
+/// The result `[N, H, D]`, and each query's largest score and the inverse of its sum of exponentials, `[N, H, 2]`.
 pub(crate) fn forward(arguments: &Arguments) -> (Vec<f32>, Vec<f32>) {
     let Arguments { segments, heads, options, .. } = *arguments;
     let runs = runs(segments, options.window);
     let queries = segments.total() * heads.query;
-    let (y, log_sums) = (Shared::new(queries * heads.dim), Shared::new(queries));
+    let (y, statistics) = (Shared::new(queries * heads.dim), Shared::new(queries * 2));
     (0..runs.len() * heads.key_value).into_par_iter().for_each(|task| {
         // SAFETY: runs are disjoint, and so are the query heads of different key-value heads.
-        unsafe { attend(arguments, &runs[task / heads.key_value], task % heads.key_value, &y, &log_sums) };
+        unsafe { attend(arguments, &runs[task / heads.key_value], task % heads.key_value, &y, &statistics) };
     });
     // SAFETY: the runs cover all rows, and the tasks all heads.
-    unsafe { (y.written(), log_sums.written()) }
+    unsafe { (y.written(), statistics.written()) }
 }
 
 /// Buffers that the blocks of a task use in turn.
@@ -51,8 +51,8 @@ struct Scratch {
 /// Writes the run's rows of the query heads that share a key-value head.
 ///
 /// # Safety
-/// No one else reads or writes those rows and heads of `y` and `log_sums` meanwhile.
-unsafe fn attend(arguments: &Arguments, run: &Run, key_head: usize, y: &Shared, log_sums: &Shared) {
+/// No one else reads or writes those rows and heads of `y` and `kept` meanwhile.
+unsafe fn attend(arguments: &Arguments, run: &Run, key_head: usize, y: &Shared, kept: &Shared) {
     let Arguments { q, k, v, segments, heads, options } = *arguments;
     let (group, dim) = (heads.group(), heads.dim);
     let blocks = blocks(run, segments, options.window);
@@ -85,12 +85,12 @@ unsafe fn attend(arguments: &Arguments, run: &Run, key_head: usize, y: &Shared, 
             .compute();
             for (query, sums) in sums.chunks_exact(values.width).enumerate() {
                 let (largest, total) = &statistics[query / LANES];
-                let (largest, total) = (largest[query % LANES], total[query % LANES]);
+                let (largest, inverse) = (largest[query % LANES], 1.0 / total[query % LANES]);
                 let row = (block.queries.start + query) * heads.query + head;
                 // SAFETY: this task's own rows and heads, by the caller's word.
-                let (y, log_sum) = unsafe { (y.row(row * dim, dim), log_sums.row(row, 1)) };
-                log_sum[0] = largest + total.ln();
-                dispatch(Scaled { y, sums, scale: 1.0 / total });
+                let (y, kept) = unsafe { (y.row(row * dim, dim), kept.row(row * 2, 2)) };
+                kept.copy_from_slice(&[largest, inverse]);
+                dispatch(Scaled { y, sums, scale: inverse });
             }
         }
     }

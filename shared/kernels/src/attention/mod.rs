@@ -1,6 +1,6 @@
 //! Causal attention inside each segment of a flat batch (Vaswani et al. 2017), with grouped key-value heads (Ainslie et
 //! al. 2023), sliding window and soft cap. Scores exist for one block of queries at a time, and the backward pass
-//! recomputes them from the saved log-sum-exp (Dao et al. 2022).
+//! recomputes them from each query's largest and sum (Dao et al. 2022).
 
 mod backward;
 mod blocks;
@@ -77,7 +77,7 @@ pub fn attention(
         segments: segments.clone(),
         heads: Heads { query, key_value, dim },
         options: *options,
-        log_sums: OnceLock::new(),
+        statistics: OnceLock::new(),
     };
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
 }
@@ -117,8 +117,9 @@ struct Attention {
     segments: Segments,
     heads: Heads,
     options: AttentionOptions,
-    /// Logarithm of the sum of each query's exponentials, `[N, H]`, from the forward pass for the backward pass.
-    log_sums: OnceLock<Vec<f32>>,
+    /// Each query's largest score and the inverse of its sum of exponentials, `[N, H, 2]`, from the forward pass for the
+    /// backward pass.
+    statistics: OnceLock<Vec<f32>>,
 }
 
 impl Attention {
@@ -143,8 +144,8 @@ impl CustomOp3 for Attention {
     ) -> Result<(CpuStorage, Shape)> {
         let _timer = timed("attention", false);
         let (q, k, v) = (floats(q, lq)?, floats(k, lk)?, floats(v, lv)?);
-        let (y, log_sums) = forward::forward(&self.arguments(q, k, v));
-        self.log_sums.get_or_init(|| log_sums);
+        let (y, statistics) = forward::forward(&self.arguments(q, k, v));
+        self.statistics.get_or_init(|| statistics);
         Ok(storage(y, lq.shape()))
     }
 
@@ -159,8 +160,8 @@ impl CustomOp3 for Attention {
         let _timer = timed("attention", true);
         let grad = grad.contiguous()?;
         let (qs, ks, vs, ys, gs) = (Floats::of(q)?, Floats::of(k)?, Floats::of(v)?, Floats::of(y)?, Floats::of(&grad)?);
-        let log_sums = self.log_sums.get().expect("the forward pass ran before the backward pass");
-        let saved = backward::Saved { arguments: self.arguments(&qs, &ks, &vs), y: &ys, log_sums, grad: &gs };
+        let statistics = self.statistics.get().expect("the forward pass ran before the backward pass");
+        let saved = backward::Saved { arguments: self.arguments(&qs, &ks, &vs), y: &ys, statistics, grad: &gs };
         let [grad_q, grad_k, grad_v] = backward::backward(&saved);
         Ok((Some(tensor(grad_q, q)?), Some(tensor(grad_k, k)?), Some(tensor(grad_v, v)?)))
     }

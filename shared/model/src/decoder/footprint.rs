@@ -182,12 +182,12 @@ fn kept_below(layers: &[LayerCount], workload: Workload, count: usize) -> u64 {
     F32 * workload.tokens as u64 * layers[..count].iter().enumerate().map(of).sum::<usize>() as u64
 }
 
-/// Queries, keys and values as they are attended to, the result and its log-sums; and what the backward pass needs.
+/// queries, keys and values as they are attended to, the result and two numbers of each query; and what the backward pass needs.
 fn attention(description: &AttentionDescription) -> (usize, usize) {
     let (queries, keys) =
         (description.heads * description.head_dim, description.key_value_heads * description.head_dim);
     let before_norm = if description.query_key_norm.is_some() { queries + keys } else { 0 };
-    (2 * queries + 2 * keys + description.heads + before_norm, 4 * queries + 6 * keys)
+    (2 * queries + 2 * keys + 2 * description.heads + before_norm, 4 * queries + 6 * keys)
 }
 
 /// What is kept of a feed-forward, what is made again, and what its backward pass needs.
