@@ -81,7 +81,8 @@ fn duplicates_name_their_cluster() {
 fn labels_of_kto_are_kept_unasked() {
     let rows = "{\"prompt\":\"p\",\"completion\":\"c\",\"label\":true}\n{\"prompt\":\"p\",\"completion\":\"d\",\"label\":false}\n";
     let bench = Bench::new();
-    bench.write("rows.jsonl", rows).ingest(&["rows.jsonl", "--as", "train"]).succeeded();
+    let run = bench.write("rows.jsonl", rows).ingest(&["rows.jsonl", "--as", "train"]).succeeded();
+    assert!(run.stderr.contains("learn the bad answers too"), "{}", run.stderr);
     let labels: Vec<_> = bench.examples("train").into_iter().map(|example| example.extra).collect();
     assert_eq!(labels, [[Some("true".to_owned())], [Some("false".to_owned())]]);
     // Standard input can be read once: there it must be said.

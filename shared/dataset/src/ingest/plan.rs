@@ -69,7 +69,14 @@ impl FilePlan {
         let unused: Vec<String> = columns.iter().filter(|column| !used(column)).cloned().collect();
         let mut notes = source.notes.clone();
         notes.extend(mixed(&sample, &mapping));
-        if is_kto(&sample) && !options.keep.iter().any(|kept| kept.path.as_str() == LABEL) {
+        let kto = is_kto(&sample);
+        if kto && options.keep.iter().any(|kept| kept.path.as_str() == LABEL) {
+            notes.push(
+                "labels as for KTO are kept as the column `label`; a supervised run would learn the bad answers too, \
+                 so leave them out for it"
+                    .into(),
+            );
+        } else if kto {
             return Err(Error::BadFile {
                 file: name.to_owned(),
                 detail: "`label` is true or false beside an answer, as for KTO: expected to be told what to do with it"

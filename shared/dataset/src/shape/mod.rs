@@ -55,7 +55,7 @@ impl Misfit {
     fn missing(field: &str) -> Self {
         Self {
             code: Code::BadRecord,
-            detail: format!("expected the field `{field}`, which is not there"),
+            detail: format!("expected the field `{field}`, which is not there or null"),
             missing: true,
         }
     }

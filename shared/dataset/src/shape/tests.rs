@@ -92,6 +92,11 @@ fn what_does_not_fit_is_told() {
         (json!({"messages": "hello"}), "found text"),
         (json!({"prompt": "a", "completion": ["b", "c"]}), "COLUMN[]"),
         (json!({"messages": [{"role": "assistant", "content": "a", "weight": -1}]}), "from 0 up"),
+        (
+            json!({"messages": [{"role": "assistant", "content": "a", "reasoning_content": "b"}]}),
+            "`reasoning_content` would be lost",
+        ),
+        (json!({"messages": [{"role": "user", "content": "a", "images": ["b"]}]}), "only text can be learnt from"),
     ];
     for (value, expected) in cases {
         let misfit = convert(value).unwrap_err();

@@ -79,6 +79,7 @@ fn one(field: &str, index: usize, turn: Value, keys: &TurnKeys) -> Result<Messag
             "expected the role system, user, assistant or tool (or human, gpt, function_call, observation), found `{role}`"
         ))),
     };
+    heard(&turn).map_err(within)?;
     let weight = weight(&turn).map_err(within)?;
     message.map(|message| Message { weight, ..message }).map_err(within)
 }
@@ -132,6 +133,24 @@ fn text_of_parts(content: Value) -> Result<String, Misfit> {
         }
     }
     Ok(text)
+}
+
+/// Refuses what is said beside the content and would be lost: thoughts, pictures and sound.
+fn heard(turn: &Map<String, Value>) -> Result<(), Misfit> {
+    let nothing = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    };
+    let lost = ["reasoning_content", "reasoning", "thinking", "images", "audio"];
+    match lost.into_iter().find(|key| turn.get(*key).is_some_and(|value| !nothing(value))) {
+        None => Ok(()),
+        Some(key @ ("images" | "audio")) => Err(Misfit::bad(format!("`{key}`: only text can be learnt from"))),
+        Some(key) => Err(Misfit::bad(format!(
+            "`{key}` would be lost: write it into the content as the model spells it, such as <think>…</think>, or leave it out"
+        ))),
+    }
 }
 
 /// How much a turn counts: `weight` or `loss_weight` as a number, `train` as true or false.
