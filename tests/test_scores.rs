@@ -79,6 +79,24 @@ fn what_cannot_be_measured_is_refused_before_or_with_its_row() {
     assert!(!out.join("manifest.json").exists());
     lines(&file, &[json!({ "prediction": "a", "reference": [] })]);
     run(&[]).code(1).stderr(contains("row 1").and(contains("empty list")));
+    lines(&file, &[json!({ "prediction": "a", "reference": "a" }), json!({ "prediction": null, "reference": "a" })]);
+    run(&[]).code(1).stderr(contains("row 2").and(contains("a text in the field prediction, found null")));
+}
+
+#[test]
+fn of_lists_only_what_differs_stands_side_by_side() {
+    let folder = TempDir::new().unwrap();
+    lines(&folder.path().join("answers.jsonl"), &rows());
+    for (out, metrics) in [("a", "exact_match,rouge"), ("b", "exact_match,rouge,bleu")] {
+        let mut command = program("retune-test");
+        command.current_dir(folder.path()).args(["--predictions", "answers.jsonl", "--metrics", metrics, "--out", out]);
+        command.assert().success();
+    }
+    let mut command = program("retune-evaluate");
+    let said = stderr(&command.current_dir(folder.path()).args(["--compare", "a", "b"]).assert().success());
+    let line = said.lines().find(|line| line.starts_with("test metrics")).unwrap();
+    assert!(line.contains("the 5 that all have") && line.contains("bleu nrefs:"), "{said}");
+    assert!(!line.contains("rouge1"), "what both measured is not what changed: {said}");
 }
 
 #[test]

@@ -179,11 +179,32 @@ fn changed_settings(runs: &[RunFacts]) -> Table {
     for name in names {
         let values: Vec<Option<&String>> = runs.iter().map(|run| run.settings.get(name)).collect();
         if values.iter().any(|value| *value != values[0]) {
-            let shown = values.iter().map(|value| value.map_or("–".to_owned(), Clone::clone));
-            table.push(std::iter::once(name.clone()).chain(shown));
+            table.push(std::iter::once(name.clone()).chain(shown(&values)));
         }
     }
     table
+}
+
+/// The values as cells show them: of lists only the items that some run lacks, and how many all share.
+fn shown(values: &[Option<&String>]) -> Vec<String> {
+    let whole = || values.iter().map(|value| value.map_or("–".to_owned(), |text| text.clone())).collect();
+    let list = |value: &Option<&String>| serde_json::from_str::<Vec<Value>>(value.as_ref()?).ok();
+    let Some(lists) = values.iter().map(list).collect::<Option<Vec<_>>>() else { return whole() };
+    let shared = |item: &Value| lists.iter().all(|list| list.contains(item));
+    let common = lists[0].iter().filter(|item| shared(item)).count();
+    let text = |item: &Value| item.as_str().map_or_else(|| item.to_string(), str::to_owned);
+    let cell = |list: &Vec<Value>| {
+        let own: Vec<String> = list.iter().filter(|item| !shared(item)).map(text).collect();
+        match (own.is_empty(), common) {
+            (true, 0) => "none".to_owned(),
+            (false, 0) => own.join(", "),
+            (true, _) => format!("the {common} that all have"),
+            (false, _) => format!("{} and the {common} that all have", own.join(", ")),
+        }
+    };
+    let cells: Vec<String> = lists.iter().map(cell).collect();
+    // The same items in another order differ too.
+    if cells.iter().all(|cell| *cell == cells[0]) { whole() } else { cells }
 }
 
 /// Every figure; of all runs but the first with the difference to it.

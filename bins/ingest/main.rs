@@ -9,9 +9,7 @@ mod run;
 
 use std::process::ExitCode;
 
-// For its global allocator.
-use retune as _;
-
 fn main() -> ExitCode {
+    retune::memory::keep();
     cli::main(run::run)
 }

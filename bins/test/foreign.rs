@@ -58,7 +58,10 @@ fn add(record: &Record, number: u64, all: &mut Predictions, baselines: &mut Vec<
     let required = |name: &str| {
         text(name).ok_or_else(|| {
             let names: Vec<&str> = record.names().collect();
-            anyhow!("expected a field {name}, found {}", names.join(", "))
+            match record.get(name) {
+                Some(_) => anyhow!("expected a text in the field {name}, found null"),
+                None => anyhow!("expected a field {name}, found {}", names.join(", ")),
+            }
         })
     };
     all.prediction.push(required("prediction")?);

@@ -168,7 +168,10 @@ impl Overfitting {
 
     fn settled(&mut self, first: CurvePoint, third: CurvePoint, best: CurvePoint, last: CurvePoint) {
         let gap = match (self.gap, self.train_at_end) {
-            (Some(gap), Some(train)) => format!("; training loss ended at {train:.4}, a gap of {gap:+.4}"),
+            (Some(gap), Some(train)) => {
+                let sign = if gap < 0.0 { '−' } else { '+' };
+                format!("; training loss ended at {train:.4}, a gap of {sign}{:.4}", gap.abs())
+            }
             _ => String::new(),
         };
         let falling = 1.0 - last.loss / third.loss;

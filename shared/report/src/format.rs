@@ -16,15 +16,16 @@ pub fn count(value: u64) -> String {
 /// A number with four significant digits or so: `2.718`, `27.18`, `0.0027`; a dash where it is not a number.
 pub fn decimal(value: f64) -> String {
     let size = value.abs();
-    match size {
-        _ if !value.is_finite() => "–".to_owned(),
-        _ if size >= 1000.0 => format!("{}{}", if value < 0.0 { "−" } else { "" }, count(size.round() as u64)),
-        _ if size >= 100.0 => format!("{value:.1}"),
-        _ if size >= 10.0 => format!("{value:.2}"),
-        _ if size >= 0.1 || size == 0.0 => format!("{value:.3}"),
-        _ if size >= 0.0001 => format!("{value:.4}"),
-        _ => format!("{value:.1e}"),
-    }
+    let digits = match size {
+        _ if !value.is_finite() => return "–".to_owned(),
+        _ if size >= 1000.0 => count(size.round() as u64),
+        _ if size >= 100.0 => format!("{size:.1}"),
+        _ if size >= 10.0 => format!("{size:.2}"),
+        _ if size >= 0.1 || size == 0.0 => format!("{size:.3}"),
+        _ if size >= 0.0001 => format!("{size:.4}"),
+        _ => format!("{size:.1e}"),
+    };
+    if value < 0.0 { format!("−{digits}") } else { digits }
 }
 
 /// A difference with its sign: `+0.125`, `−1.500`, `±0`.
@@ -56,6 +57,7 @@ mod tests {
             ["1.235", "12.35", "0.0027", "–"]
         );
         assert_eq!([signed(0.125), signed(-1.5), signed(0.0)], ["+0.125", "−1.500", "±0"]);
+        assert_eq!([decimal(-0.5), decimal(-12.0), decimal(-2000.0)], ["−0.500", "−12.00", "−2,000"]);
         assert_eq!(percentage(0.935), "93.5 %");
     }
 }
