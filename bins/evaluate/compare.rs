@@ -187,9 +187,9 @@ fn changed_settings(runs: &[RunFacts]) -> Table {
 
 /// The values as cells show them: of lists only the items that some run lacks, and how many all share.
 fn shown(values: &[Option<&String>]) -> Vec<String> {
-    let whole = || values.iter().map(|value| value.map_or("–".to_owned(), |text| text.clone())).collect();
-    let list = |value: &Option<&String>| serde_json::from_str::<Vec<Value>>(value.as_ref()?).ok();
-    let Some(lists) = values.iter().map(list).collect::<Option<Vec<_>>>() else { return whole() };
+    let whole = || values.iter().map(|value| value.map_or("–".to_owned(), Clone::clone)).collect();
+    let list = |value: Option<&String>| serde_json::from_str::<Vec<Value>>(value?).ok();
+    let Some(lists) = values.iter().copied().map(list).collect::<Option<Vec<_>>>() else { return whole() };
     let shared = |item: &Value| lists.iter().all(|list| list.contains(item));
     let common = lists[0].iter().filter(|item| shared(item)).count();
     let text = |item: &Value| item.as_str().map_or_else(|| item.to_string(), str::to_owned);

@@ -47,7 +47,7 @@ impl Sampling {
         check("top-p", self.top_p.unwrap_or(1.0), share(self.top_p), "more than 0 and at most 1")?;
         check("min-p", self.min_p.unwrap_or(0.0), share(self.min_p.filter(|&p| p != 0.0)), "between 0 and 1")?;
         let penalty = self.repetition_penalty;
-        check("repetition penalty", penalty, penalty > 0.0 && penalty.is_finite(), "more than 0; 1 for none")
+        check("repetition-penalty", penalty, penalty > 0.0 && penalty.is_finite(), "more than 0; 1 for none")
     }
 }
 
