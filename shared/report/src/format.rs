@@ -18,6 +18,8 @@ pub fn decimal(value: f64) -> String {
     let size = value.abs();
     let digits = match size {
         _ if !value.is_finite() => return "–".to_owned(),
+        // Beyond what 64 bits hold a cast would stay at their end and show a figure that is none.
+        _ if size >= 1e12 => format!("{size:.3e}"),
         _ if size >= 1000.0 => count(size.round() as u64),
         _ if size >= 100.0 => format!("{size:.1}"),
         _ if size >= 10.0 => format!("{size:.2}"),
@@ -57,6 +59,7 @@ mod tests {
             ["1.235", "12.35", "0.0027", "–"]
         );
         assert_eq!([signed(0.125), signed(-1.5), signed(0.0)], ["+0.125", "−1.500", "±0"]);
+        assert_eq!([decimal(3.2e45), signed(-3.2e45)], ["3.200e45", "−3.200e45"]);
         assert_eq!([decimal(-0.5), decimal(-12.0), decimal(-2000.0)], ["−0.500", "−12.00", "−2,000"]);
         assert_eq!(percentage(0.935), "93.5 %");
     }
