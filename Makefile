@@ -68,8 +68,9 @@ lint: ## formatting, clippy, rustdoc, and cargo deny if it is there
 	@echo "lint: nothing to complain about"
 
 .PHONY: bench
-bench: ## measure training on this machine: speed, share of its peak, memory; adds to benchmarks.jsonl
-	$(CARGO) run --release --locked --quiet --package retune-training --example bench -- benchmarks.jsonl $(WORK)
+bench: ## measure training and decoding on this machine: speed, share of its peak, memory; adds to benchmarks.jsonl
+	$(CARGO) build --release --locked --quiet --workspace --examples
+	@folder=$${CARGO_TARGET_DIR:-target}/release/examples; $$folder/bench benchmarks.jsonl $(WORK) && $$folder/decode benchmarks.jsonl $(WORK)
 
 .PHONY: docs
 docs: ## the libraries' documentation, as HTML
