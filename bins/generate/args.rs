@@ -59,7 +59,7 @@ pub(crate) struct Args {
     pub(crate) max_new_tokens: usize,
 
     /// 0 takes the most likely token each time; more draws at random
-    #[arg(long, value_name = "X", default_value_t = 0.0, help_heading = "Generation")]
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true, help_heading = "Generation")]
     pub(crate) temperature: f32,
 
     /// Draw among so many of the most likely tokens

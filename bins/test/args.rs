@@ -127,7 +127,7 @@ pub(crate) struct GenerationArgs {
     pub(crate) batch_size: u32,
 
     /// 0 takes the most likely token each time; more draws at random, the same for the same --seed
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
     pub(crate) temperature: f32,
 
     /// Draw among so many of the most likely tokens

@@ -280,7 +280,9 @@ impl ExampleReader {
             if !self.table.has(name) {
                 return Ok(None);
             }
-            MessageColumn::new(&self.table, &batch, name).map(Some)
+            // A column without any value has no type of its own where pandas made it.
+            let typeless = batch.column_by_name(name).is_some_and(|column| column.data_type() == &DataType::Null);
+            if typeless { Ok(None) } else { MessageColumn::new(&self.table, &batch, name).map(Some) }
         };
         let (ids, kinds, tools, text) = (texts("id")?, texts("kind")?, texts("tools")?, texts("text")?);
         let (prompts, completions, files) = (texts("prompt")?, texts("completion")?, texts("source_file")?);
@@ -357,6 +359,10 @@ impl MessageColumn {
             _ => arrow::compute::cast(column, &DataType::List(inner)).map_err(|e| unexpected(e.to_string()))?,
         };
         let values = lists(&list).values().clone();
+        // Lists that are all empty have no type of their own either.
+        if values.data_type() == &DataType::Null && values.is_empty() {
+            return Ok(Self { list, fields: [const { None }; 5], weight: None });
+        }
         let structs: &StructArray = values.as_struct_opt().ok_or_else(|| unexpected(column.data_type().to_string()))?;
         let field = |name: &str, kind: &DataType| -> Result<Option<ArrayRef>> {
             let Some(array) = structs.column_by_name(name) else { return Ok(None) };

@@ -2,6 +2,7 @@
 //! in the forward pass, while the chunk's logits are at hand.
 
 use crate::{
+    Int8Matrix,
     matmul::{Matrix, multiply_add, multiply_into},
     numeric::{exp, tanh},
     parallel::{CHUNK, for_each_chunk},
@@ -56,6 +57,34 @@ pub fn cross_entropy(
     targets: &[i32],
     options: &CrossEntropyOptions,
 ) -> Result<CrossEntropy> {
+    cross_entropy_with(hidden, weight, None, targets, options)
+}
+
+/// [`cross_entropy`] whose logits come from the same weight in 8 bits (`coarse`, quantised from it); the gradient of the
+/// hidden states is that of the full weight, as small probabilities would be lost in 8 bits.
+///
+/// # Errors
+/// As [`cross_entropy`].
+pub fn cross_entropy_int8(
+    hidden: &Tensor,
+    weight: &Tensor,
+    coarse: &Arc<Int8Matrix>,
+    targets: &[i32],
+    options: &CrossEntropyOptions,
+) -> Result<CrossEntropy> {
+    if coarse.dims() != weight.dims2()? {
+        bail!("cross_entropy: the weight in 8 bits has another shape: {:?}", coarse.dims());
+    }
+    cross_entropy_with(hidden, weight, Some(coarse), targets, options)
+}
+
+fn cross_entropy_with(
+    hidden: &Tensor,
+    weight: &Tensor,
+    coarse: Option<&Arc<Int8Matrix>>,
+    targets: &[i32],
+    options: &CrossEntropyOptions,
+) -> Result<CrossEntropy> {
     let ((n, columns), (vocabulary, weight_columns)) = (hidden.dims2()?, weight.dims2()?);
     if columns != weight_columns || targets.len() != n {
         bail!(
@@ -75,6 +104,7 @@ pub fn cross_entropy(
     let outcome = Arc::new(OnceLock::new());
     let op = Op {
         targets,
+        coarse: coarse.cloned(),
         options: *options,
         wanted: Wanted { hidden: hidden.track_op(), weight: weight.track_op() },
         outcome: outcome.clone(),
@@ -144,6 +174,8 @@ struct Gradients {
 
 struct Op {
     targets: Vec<Target>,
+    /// The weight in 8 bits, where logits come from it.
+    coarse: Option<Arc<Int8Matrix>>,
     options: CrossEntropyOptions,
     wanted: Wanted,
     outcome: Arc<OnceLock<Outcome>>,
@@ -186,7 +218,16 @@ impl CustomOp2 for Op {
                 row.copy_from_slice(&hidden[target.row * columns..][..columns]);
             }
             let rows_matrix = Matrix::new(rows, count, columns);
-            multiply_into(logits, rows_matrix, weight_matrix.transposed(), self.options.logit_scale);
+            match &self.coarse {
+                None => multiply_into(logits, rows_matrix, weight_matrix.transposed(), self.options.logit_scale),
+                Some(coarse) => {
+                    coarse.multiply_into(rows, logits);
+                    let scale = self.options.logit_scale;
+                    if scale != 1.0 {
+                        for_each_chunk(logits, CHUNK, |_, part| dispatch(Scale { values: part, scale }));
+                    }
+                }
+            }
             for row in self.softmax(logits, targets, vocabulary) {
                 objective += f64::from(row.objective);
                 losses.push(row.loss);
@@ -372,82 +413,4 @@ fn exponentials<const FMA: bool, const STORE: bool>(row: &mut [f32], largest: f3
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{Check, close, random, with_threads};
-    use candle_core::{Device, Var};
-
-    fn targets(n: usize, vocabulary: usize) -> Vec<i32> {
-        (0..n as i32).map(|i| if i % 3 == 1 { -100 } else { i * 31 % vocabulary as i32 }).collect()
-    }
-
-    #[test]
-    fn agrees_with_the_plain_formula() {
-        let capped = CrossEntropyOptions { logit_softcap: Some(3.0), logit_scale: 0.7, label_smoothing: 0.0 };
-        let plain = CrossEntropyOptions::default();
-        let smoothed = [plain, capped].map(|options| CrossEntropyOptions { label_smoothing: 0.2, ..options });
-        for options in [plain, capped].into_iter().chain(smoothed) {
-            for (n, columns, vocabulary) in [(1, 4, 5), (40, 16, 33), (150, 32, 9000), (2100, 8, 70)] {
-                let targets = targets(n, vocabulary);
-                let rows: Vec<Target> = (0..n)
-                    .filter(|&row| targets[row] >= 0)
-                    .map(|row| Target { row, token: targets[row] as usize })
-                    .collect();
-                let inputs = [random(&[n, columns], 1), random(&[vocabulary, columns], 2)];
-                Check::new(|t| Ok(cross_entropy(&t[0], &t[1], &targets, &options)?.loss_sum))
-                    .with_plain(|t| Ok(portable(&t[0], &t[1], &rows, &options)?.loss_sum))
-                    .run(&inputs);
-                let found = cross_entropy(&inputs[0], &inputs[1], &targets, &options).unwrap();
-                let plain = portable(&inputs[0], &inputs[1], &rows, &options).unwrap();
-                assert_eq!(found.correct, plain.correct);
-                let as_tensor = |losses: &[f32]| Tensor::new(losses, &Device::Cpu).unwrap();
-                close(&as_tensor(&found.losses), &as_tensor(&plain.losses), 1e-5);
-                assert!((found.objective - plain.objective).abs() < 1e-5 * plain.objective.abs().max(1.0));
-            }
-        }
-    }
-
-    #[test]
-    fn no_target_is_no_loss() {
-        for dtype in [DType::F32, DType::F64] {
-            let hidden = Var::from_tensor(&random(&[3, 4], 1).to_dtype(dtype).unwrap()).unwrap();
-            let weight = random(&[5, 4], 2).to_dtype(dtype).unwrap();
-            let result = cross_entropy(&hidden, &weight, &[-100; 3], &CrossEntropyOptions::default()).unwrap();
-            assert!(result.losses.is_empty() && result.correct.is_empty());
-            let gradients = result.loss_sum.backward().unwrap();
-            close(gradients.get(&hidden).unwrap(), &hidden.zeros_like().unwrap(), 0.0);
-        }
-    }
-
-    #[test]
-    fn certain_predictions_and_huge_logits_stay_finite() {
-        let hidden = Tensor::new(&[[1e4f32], [-1e4]], &Device::Cpu).unwrap();
-        let weight = Tensor::new(&[[1.0f32], [-1.0], [0.0]], &Device::Cpu).unwrap();
-        let result = cross_entropy(&hidden, &weight, &[0, 0], &CrossEntropyOptions::default()).unwrap();
-        assert_eq!((result.losses, result.correct), (vec![0.0, 2e4], vec![true, false]));
-    }
-
-    #[test]
-    fn a_target_outside_the_vocabulary_is_named_and_a_second_backward_refused() {
-        let (hidden, weight) = (Var::from_tensor(&random(&[2, 3], 1)).unwrap(), random(&[4, 3], 2));
-        let message =
-            cross_entropy(&hidden, &weight, &[0, 4], &CrossEntropyOptions::default()).unwrap_err().to_string();
-        assert!(message.contains("size 4, found 4"), "{message}");
-        let loss = cross_entropy(&hidden, &weight, &[0, 3], &CrossEntropyOptions::default()).unwrap().loss_sum;
-        loss.backward().unwrap();
-        assert!(loss.backward().is_err());
-    }
-
-    #[test]
-    fn losses_do_not_depend_on_threads() {
-        let (hidden, weight) = (random(&[90, 24], 1), random(&[700, 24], 2));
-        let [one, two] = [1, 2].map(|threads| {
-            with_threads(threads, || {
-                cross_entropy(&hidden, &weight, &targets(90, 700), &CrossEntropyOptions::default())
-            })
-            .unwrap()
-            .losses
-        });
-        assert_eq!(one, two);
-    }
-}
+mod tests;

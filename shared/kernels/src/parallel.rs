@@ -83,6 +83,14 @@ impl Shared {
         Self { values, start, len }
     }
 
+    /// In memory that is there already.
+    ///
+    /// # Safety
+    /// The slice outlives this, no one else uses it meanwhile, and [`Self::written`] and [`Self::into_buffer`] are not asked.
+    pub(crate) unsafe fn over(values: &mut [f32]) -> Self {
+        Self { values: Vec::new(), start: values.as_mut_ptr(), len: values.len() }
+    }
+
     /// The memory, for [`Self::reuse`]; what was written is gone.
     pub(crate) fn into_buffer(self) -> Vec<f32> {
         self.values

@@ -72,6 +72,7 @@ pub(crate) struct Drawing {
     right: f64,
     top: f64,
     bottom: f64,
+    logarithmic: bool,
     x_ticks: Vec<Tick>,
     y_ticks: Vec<Tick>,
     series: Vec<DrawnSeries>,
@@ -122,7 +123,7 @@ impl LineChart {
         };
         let ((first, last), (low, high)) = (range(|point| point.x), range(|point| point.y));
         let x = Scale::new(first, last, LEFT, WIDTH - RIGHT, 6, false);
-        let y = Scale::new(low, high, HEIGHT - BOTTOM, TOP, 5, true);
+        let y = Scale::suited(low, high, HEIGHT - BOTTOM, TOP, 5);
         Some(Drawing {
             width: WIDTH,
             height: HEIGHT,
@@ -130,6 +131,7 @@ impl LineChart {
             right: WIDTH - RIGHT,
             top: TOP,
             bottom: HEIGHT - BOTTOM,
+            logarithmic: y.is_logarithmic(),
             x_ticks: x.ticks(),
             y_ticks: y.ticks(),
             series: self.series.iter().map(|series| series.draw(&x, &y)).collect(),

@@ -93,6 +93,15 @@ impl Int8Matrix {
         product(&quantize(x, self.inputs, None), &self.forward, Some(&self.scales))
     }
 
+    /// As [`Int8Matrix::multiply`], into `y`; what it held before is not read.
+    pub(crate) fn multiply_into(&self, x: &[f32], y: &mut [f32]) {
+        let rows = quantize(x, self.inputs, None);
+        assert_eq!(y.len(), rows.scales.len() * self.outputs, "a result for each row and output");
+        // SAFETY: the slice is borrowed until the product is done.
+        let y = unsafe { Shared::over(y) };
+        product_into(&rows, &self.forward, Some(&self.scales), &y);
+    }
+
     /// `grad W` for `grad` `[N, out]`: `[N, in]`.
     pub(crate) fn multiply_gradient(&self, grad: &[f32]) -> Vec<f32> {
         product(&quantize(grad, self.outputs, Some(&self.scales)), &self.backward, None)
@@ -110,8 +119,14 @@ const PANELS: usize = 16;
 
 /// Rows times a packed matrix, each result scaled by its row's and its column's scale.
 fn product(rows: &QuantizedRows, matrix: &Packed, column_scales: Option<&[f32]>) -> Vec<f32> {
+    let y = Shared::new(rows.scales.len() * matrix.columns());
+    product_into(rows, matrix, column_scales, &y);
+    // SAFETY: the product writes every row and every column.
+    unsafe { y.written() }
+}
+
+fn product_into(rows: &QuantizedRows, matrix: &Packed, column_scales: Option<&[f32]>, y: &Shared) {
     let (count, columns) = (rows.scales.len(), matrix.columns());
-    let y = Shared::new(count * columns);
     let blocks = count.div_ceil(ROWS);
     let groups = matrix.panels().div_ceil(PANELS);
     let kernel = tile::kernel();
@@ -150,8 +165,6 @@ fn product(rows: &QuantizedRows, matrix: &Packed, column_scales: Option<&[f32]>)
     } else {
         (0..blocks * groups).into_par_iter().for_each(task);
     }
-    // SAFETY: the tasks cover every row and every column.
-    unsafe { y.written() }
 }
 
 /// Parallel fill used by the packers.

@@ -71,7 +71,8 @@ struct LayerCount {
 impl Decoder {
     /// Bytes of the weights, base and adapter, as they are held.
     pub fn weight_bytes(&self) -> u64 {
-        self.every_weight().map(|weight| weight.held().bytes() as u64).sum()
+        let second = self.stored_output.as_ref().map_or(0, |held| held.bytes() as u64);
+        self.every_weight().map(|weight| weight.held().bytes() as u64).sum::<u64>() + second
     }
 
     /// The memory of a training step at its peak, the program itself, the rows and what the allocator keeps apart.

@@ -7,7 +7,8 @@ use kernels::{BlockFormat, FrozenWeight, Int8Matrix, Nf4, StoredMatrix, WeightLa
 
 use crate::{ModelError, TensorSource};
 
-/// How frozen weights of linear layers are held. Embeddings, norms, biases and the output layer stay in f32.
+/// How frozen weights of linear layers are held. Embeddings, norms, biases and the output layer
+/// stay in f32; under [`Hold::Int8`] training has the output layer in 8 bits too, for its logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
     /// In f32, whatever they are stored in.
@@ -57,7 +58,7 @@ impl Hold {
         self.encode(tensor, layout)
     }
 
-    fn encode(self, tensor: Tensor, layout: WeightLayout) -> Result<FrozenWeight, ModelError> {
+    pub(super) fn encode(self, tensor: Tensor, layout: WeightLayout) -> Result<FrozenWeight, ModelError> {
         let shape = tensor.dims2()?;
         let values = || tensor.flatten_all()?.to_vec1::<f32>();
         let stored = |matrix| FrozenWeight::Stored(Arc::new(matrix));

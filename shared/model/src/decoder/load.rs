@@ -46,14 +46,18 @@ impl Decoder {
         let layouts: BTreeMap<String, WeightLayout> =
             linears.iter().map(|linear| (format!("{}.weight", linear.name), linear.layout)).collect();
         let total = config.description().parameters().len();
-        Self::load_with(config, source, &mut |index, name, parameter| {
+        let mut decoder = Self::load_with(config, source, &mut |index, name, parameter| {
             let value = match layouts.get(&parameter.name) {
                 Some(layout) => hold.read(source, name, *layout)?,
                 None => source.tensor(name)?.to_dtype(DType::F32)?.contiguous()?.into(),
             };
             progress(index + 1, total);
             Ok(Weight::frozen(parameter.name, value, parameter.decay))
-        })
+        })?;
+        if hold == Hold::Int8 {
+            decoder.stored_output = Some(hold.encode(decoder.output_weight().clone(), WeightLayout::OutputByInput)?);
+        }
+        Ok(decoder)
     }
 
     /// The output weight in the fewer bits in which `source` holds it, where it does.

@@ -42,7 +42,8 @@ pub struct Decoder {
     final_norm: Norm,
     /// `[V, C]`; none where the output is tied to the embedding.
     output: Option<Weight>,
-    /// The base's output weight as it is stored, for decoding: fewer bytes to read, the same bits out.
+    /// The base's output weight a second time: as it is stored, for decoding (fewer bytes to read, the same bits out), or in
+    /// 8 bits, for the logits of training.
     stored_output: Option<FrozenWeight>,
     pub(crate) adapter: Option<LoraConfig>,
     /// Name under which the adapter stores the embedding a second time, as the output that is tied to it.

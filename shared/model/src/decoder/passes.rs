@@ -2,7 +2,7 @@
 //! trainer can recompute a layer instead of keeping what is inside it.
 
 use candle_core::Tensor;
-use kernels::{CrossEntropy, CrossEntropyOptions, Segments, WeightLayout};
+use kernels::{CrossEntropy, CrossEntropyOptions, FrozenWeight, Segments, WeightLayout};
 
 use super::Decoder;
 use crate::parts::{OverSegments, Remade, RotaryRows};
@@ -138,7 +138,7 @@ impl Decoder {
         let (weight, layout) = (self.output_weight(), WeightLayout::OutputByInput);
         let mut logits = match mode {
             Mode::Generate => match &self.stored_output {
-                Some(stored) if !weight.track_op() => {
+                Some(stored @ FrozenWeight::Stored(_)) if !weight.track_op() => {
                     kernels::linear_rows_independent_frozen(hidden, stored, None, layout)?
                 }
                 _ => kernels::linear_rows_independent(hidden, weight, None, layout)?,
@@ -167,7 +167,13 @@ impl Decoder {
     /// # Errors
     /// Where a target is outside the vocabulary.
     pub fn loss_of(&self, hidden: &Tensor, targets: &[i32], mode: Mode) -> Result<CrossEntropy, ModelError> {
-        Ok(kernels::cross_entropy(hidden, self.output_weight(), targets, &self.loss_options(mode))?)
+        let (weight, options) = (self.output_weight(), self.loss_options(mode));
+        if let (Some(FrozenWeight::Int8(coarse)), Mode::Train { .. }) = (&self.stored_output, mode)
+            && !weight.track_op()
+        {
+            return Ok(kernels::cross_entropy_int8(hidden, weight, coarse, targets, &options)?);
+        }
+        Ok(kernels::cross_entropy(hidden, weight, targets, &options)?)
     }
 
     /// The loss of each position as in [`Decoder::loss`], for looking at it alone: no gradient, and nothing is kept for
