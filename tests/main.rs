@@ -13,6 +13,7 @@ mod inspect;
 mod known_answers;
 mod make_engine;
 mod make_pipeline;
+mod places;
 mod preference;
 mod quantized;
 mod quickstart;

@@ -414,7 +414,7 @@ fn a_plan_tells_and_writes_nothing() {
 fn bad_input_gets_one_clear_message_and_leaves_nothing() {
     let Some(bench) = Bench::new("models/tinystories-chat-3M", 4, 14_000) else { return };
     let tokens = PathBuf::from(bench.path("train.parquet"));
-    bench.fail("out", &["--method", "qlora"], &["not built yet", "lora", "full"]);
+    bench.fail("out", &["--quantize-base", "int8"], &["goes with --method qlora", "leave out"]);
     bench.fail("out", &["--device", "cuda"], &["this build", "cpu"]);
     bench.fail("out", &["--dtype", "bf16"], &["not built yet", "f32"]);
     bench.fail("out", &["--target-modules", "q_proj"], &["q_proj", "c_attn"]);

@@ -13,6 +13,7 @@ use clap::{Parser, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(
     name = "retune-evaluate",
+    allow_negative_numbers = true,
     version,
     after_help = "\
 Examples:

@@ -65,6 +65,15 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         return compare::run(&args.compare, args.output.out.as_deref());
     }
     let out = args.output.folder()?;
+    cli::refuse_own_inputs(
+        out,
+        args.tokens
+            .iter()
+            .chain(&args.adapter)
+            .chain(&args.data)
+            .map(std::path::PathBuf::as_path)
+            .chain(args.model.as_deref().map(std::path::Path::new)),
+    )?;
     let found = find(args)?;
     let splits = found.tokens.iter().map(|(split, _)| split.clone()).collect();
     let options = Options { splits, baseline: !matches!(found.baseline, Baseline::None) };

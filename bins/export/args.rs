@@ -12,6 +12,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser, Serialize)]
 #[command(
     name = "retune-export",
+    allow_negative_numbers = true,
     version,
     after_help = "\
 Examples:

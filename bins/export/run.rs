@@ -36,6 +36,7 @@ struct Summary {
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     refuse_contradictions(args)?;
     let out = args.output.folder()?;
+    cli::refuse_own_inputs(out, args.adapter.iter().map(std::path::PathBuf::as_path).chain([Path::new(&args.model)]))?;
     let adapter = args.adapter.as_ref().map(|given| locate(&given.to_string_lossy(), "--adapter", Part::Adapter));
     let adapter = adapter.transpose()?;
     let Located { folder, name, origin } = locate(&args.model, "--model", Part::Model)?;

@@ -11,6 +11,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(
     name = "retune-generate",
+    allow_negative_numbers = true,
     version,
     after_help = "\
 Examples:

@@ -35,7 +35,7 @@ Examples:
 /// train.parquet, validation.parquet, test.parquet and rejects.parquet. Shapes known: alpaca, sharegpt, messages,
 /// prompt-completion, text, preference. What a row cannot be used for, and why, stands in rejects.parquet.
 #[derive(Parser, Debug, Serialize)]
-#[command(name = "retune-ingest", after_help = EXAMPLES)]
+#[command(name = "retune-ingest", allow_negative_numbers = true, after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Files, folders, quoted globs, or `-` for standard input
     #[arg(required = true, value_name = "INPUT")]

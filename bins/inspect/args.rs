@@ -10,6 +10,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(
     name = "retune-inspect",
+    allow_negative_numbers = true,
     version,
     after_help = "\
 Examples:

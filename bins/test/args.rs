@@ -14,6 +14,7 @@ use encoding::Render;
 #[derive(Debug, Parser)]
 #[command(
     name = "retune-test",
+    allow_negative_numbers = true,
     version,
     after_help = "\
 Examples:

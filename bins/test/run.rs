@@ -60,6 +60,14 @@ enum Baseline {
 /// Runs the stage.
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let out = args.output.folder()?;
+    cli::refuse_own_inputs(
+        out,
+        args.data
+            .iter()
+            .chain(&args.adapter)
+            .map(std::path::PathBuf::as_path)
+            .chain(args.model.as_deref().map(std::path::Path::new)),
+    )?;
     let wanted = Wanted::parse(&args.metrics, &args.regex, &args.scorer, &args.gate)?;
     sampling(&args.generation, args.output.seed).check().map_err(|error| cli::Usage(format!("--{error}")))?;
     let source = Source::find(args, &wanted)?;

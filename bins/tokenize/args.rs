@@ -14,6 +14,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(
     name = "retune-tokenize",
+    allow_negative_numbers = true,
     version,
     after_help = "\
 Examples:

@@ -53,6 +53,10 @@ impl Options {
 /// Runs the stage.
 pub(crate) fn run(args: &Args) -> Result<cli::Outcome> {
     let out = args.output.folder()?;
+    cli::refuse_own_inputs(
+        out,
+        std::iter::once(args.data.as_path()).chain(args.model.as_deref().map(std::path::Path::new)),
+    )?;
     let inputs = Inputs::find(args)?;
     let identity = cli::identity("retune-tokenize", &Options::new(args), inputs.records.clone())
         .with_origin("model", inputs.origin.as_deref());

@@ -15,6 +15,7 @@ use super::quantize::BaseFormat;
 #[derive(Debug, Parser)]
 #[command(
     name = "retune-train",
+    allow_negative_numbers = true,
     version,
     after_help = "\
 Examples:

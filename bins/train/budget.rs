@@ -46,7 +46,7 @@ pub(crate) struct Forecast {
 }
 
 /// Code, thread stacks, tables and files of a process that trains nothing: measured.
-const PROGRAM: u64 = 52 << 20;
+const PROGRAM: u64 = 72 << 20;
 /// Freed pieces that fit no later request, as a part of what comes and goes: measured, since the allocator gives nothing
 /// back. (With `MIMALLOC_PURGE_DELAY=0` it is almost nothing, and a step takes half as long again.)
 const UNUSABLE: f64 = 0.15;

@@ -36,6 +36,12 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         return look_ahead(args, &inputs, &base, &settings, budget);
     }
     let out = args.output.folder()?;
+    cli::refuse_own_inputs(
+        out,
+        std::iter::once(args.tokens.as_path())
+            .chain(args.adapter.as_deref())
+            .chain(args.model.as_deref().map(Path::new)),
+    )?;
     let (identity, early) = identify(args, out, &inputs, &base, &settings)?;
     if let Some(done) = cli::up_to_date(out, &identity, args.output.force)? {
         return Ok(done);

@@ -1,6 +1,6 @@
 //! What every stage that fills a folder does before it works.
 
-use crate::{Outcome, Report};
+use crate::{Hint, Outcome, Report, Usage};
 use artifact::{FileRecord, Identity, Manifest};
 use serde::Serialize;
 use std::path::Path;
@@ -17,13 +17,33 @@ pub fn identity(stage: &str, options: &impl Serialize, inputs: Vec<FileRecord>) 
 /// The outcome, where `folder` already holds what a stage of this identity would write and `force` is not set.
 ///
 /// # Errors
-/// Where a file of the folder cannot be read.
+/// Where a file of the folder cannot be read, or where the folder holds what another stage finished.
 pub fn up_to_date(folder: &Path, identity: &Identity, force: bool) -> anyhow::Result<Option<Outcome>> {
     if force {
         return Ok(None);
+    }
+    if let Ok(Some(other)) = Manifest::read(folder)
+        && other.identity.stage != identity.stage
+    {
+        let (found, own, place) = (&other.identity.stage, &identity.stage, folder.display());
+        return Err(anyhow::anyhow!("{place} holds what {found} made, and {own} would replace it"))
+            .hint("choose another folder with --out; --force replaces it all the same");
     }
     let Some(manifest) = Manifest::if_up_to_date(folder, identity)? else { return Ok(None) };
     let text =
         format!("{} is up to date: same inputs, same options (--force runs the stage all the same)", folder.display());
     Ok(Some(Outcome::UpToDate(Report { text, json: manifest.summary })))
+}
+
+/// Refuses to write into a folder that the stage reads from.
+///
+/// # Errors
+/// [`Usage`], naming the folder.
+pub fn refuse_own_inputs<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<(), Usage> {
+    let Ok(place) = out.canonicalize() else { return Ok(()) };
+    if inputs.into_iter().any(|input| input.canonicalize().is_ok_and(|input| input == place)) {
+        let place = out.display();
+        return Err(Usage(format!("--out {place} is also an input, which would be lost: choose another folder")));
+    }
+    Ok(())
 }
