@@ -11,7 +11,7 @@ use artifact::{
     Committed, ExampleReader, Identity, Kind, OutputFolder, Reject, RejectWriter, Rows, Split, TokenStream, TokenWriter,
 };
 use cli::{Hint, Report};
-use encoding::{ExampleEncoder, Overflow, Packing, Render, RewrittenTurns, TrainOn, tokenizer_files};
+use encoding::{ExampleEncoder, Overflow, Packing, Render, RewrittenTurns, TemplateOrigin, TrainOn, tokenizer_files};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -93,7 +93,10 @@ pub(crate) fn run(args: &Args) -> Result<cli::Outcome> {
         }
     }
     outputs.push(rejects.finish()?);
-    for (name, bytes) in tokenizer_files(encoder.tokenizer(), encoder.template()) {
+    // Our own template beside rows that it did not render would have their readers ask otherwise than was trained.
+    let rendered = outcomes.values().any(|outcome| outcome.rendered > 0);
+    let template = Some(encoder.template()).filter(|found| rendered || *found.origin() != TemplateOrigin::Default);
+    for (name, bytes) in tokenizer_files(encoder.tokenizer(), template) {
         outputs.push(folder.stage_bytes(name, &bytes)?);
     }
     let rows = rows(&outcomes);
@@ -147,7 +150,16 @@ fn rules<'run>(args: &Args, inputs: &Inputs, encoder: &'run ExampleEncoder) -> R
         ))
         .hint("choose --overflow truncate or drop");
     }
-    Ok(Rules { encoder, max_length, overflow: args.overflow, packing: args.pack, shard: args.shard, vocabulary, pairs })
+    Ok(Rules {
+        encoder,
+        max_length,
+        overflow: args.overflow,
+        packing: args.pack,
+        shard: args.shard,
+        vocabulary,
+        pairs,
+        render: args.render,
+    })
 }
 
 fn sources(inputs: &Inputs) -> Result<Vec<Source>> {

@@ -6,8 +6,8 @@ use anyhow::{Result, anyhow};
 use artifact::{Code, Example, Kind, PackedExample, Reject, TokenRow};
 use cli::Hint;
 use encoding::{
-    EncodedExample, ExampleEncoder, Fitted, Overflow, Packer, Packing, Refusal, Statistics, StatisticsBuilder, fit,
-    packing_window,
+    EncodedExample, ExampleEncoder, Fitted, Overflow, Packer, Packing, Refusal, Render, Statistics, StatisticsBuilder,
+    fit, packing_window,
 };
 use rayon::prelude::*;
 
@@ -26,6 +26,8 @@ pub(crate) struct Rules<'run> {
     pub(crate) vocabulary: Option<usize>,
     /// Whether the examples are preference pairs.
     pub(crate) pairs: bool,
+    /// How examples become text.
+    pub(crate) render: Render,
 }
 
 /// What became of a split.
@@ -36,6 +38,8 @@ pub(crate) struct Outcome {
     /// Rows of tokens.
     pub(crate) rows: u64,
     pub(crate) rejected: u64,
+    /// Examples that went through the chat template.
+    pub(crate) rendered: u64,
     pub(crate) truncated: u64,
     pub(crate) split: u64,
     /// Examples whose turns became examples of their own.
@@ -140,6 +144,12 @@ impl<'run> SplitWork<'run> {
             self.check_vocabulary(example, encoded)?;
         }
         self.check_kind(example)?;
+        let plain = match example.kind {
+            Kind::Text => true,
+            Kind::Completion => self.rules.render != Render::Chat,
+            Kind::Chat | Kind::Preference => self.rules.render == Render::Plain,
+        };
+        self.outcome.rendered += u64::from(!plain);
         if self.rules.pairs {
             return self.place_pair(example, turns);
         }

@@ -5,8 +5,8 @@ use crate::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
 
 /// Names and contents of the files: `tokenizer.json` as it was, `tokenizer_config.json` with the chat template in use,
-/// and `chat_template.jinja`, which newer tools read instead.
-pub fn tokenizer_files(tokenizer: &Tokenizer, template: &ChatTemplate) -> Vec<(&'static str, Vec<u8>)> {
+/// and `chat_template.jinja`, which newer tools read instead. Without a template where none was used.
+pub fn tokenizer_files(tokenizer: &Tokenizer, template: Option<&ChatTemplate>) -> Vec<(&'static str, Vec<u8>)> {
     let mut config = tokenizer.facts().config.clone();
     for (name, token) in tokenizer.facts().named_tokens() {
         if config.get(name).is_none_or(Value::is_null) {
@@ -14,18 +14,19 @@ pub fn tokenizer_files(tokenizer: &Tokenizer, template: &ChatTemplate) -> Vec<(&
         }
     }
     config.entry("tokenizer_class").or_insert_with(|| json!("PreTrainedTokenizerFast"));
-    let sources = template.sources();
-    let in_config = if sources.len() == 1 {
-        json!(template.source())
-    } else {
-        sources.iter().map(|(name, source)| json!({"name": name, "template": source})).collect()
-    };
-    config.insert("chat_template".into(), in_config);
+    if let Some(template) = template {
+        let sources = template.sources();
+        let in_config = if sources.len() == 1 {
+            json!(template.source())
+        } else {
+            sources.iter().map(|(name, source)| json!({"name": name, "template": source})).collect()
+        };
+        config.insert("chat_template".into(), in_config);
+    }
     let mut text = serde_json::to_string_pretty(&Value::Object(config)).expect("a JSON value can be written");
     text.push('\n');
-    vec![
-        ("tokenizer.json", tokenizer.json().as_bytes().to_vec()),
-        ("tokenizer_config.json", text.into_bytes()),
-        ("chat_template.jinja", template.source().as_bytes().to_vec()),
-    ]
+    let mut files =
+        vec![("tokenizer.json", tokenizer.json().as_bytes().to_vec()), ("tokenizer_config.json", text.into_bytes())];
+    files.extend(template.map(|template| ("chat_template.jinja", template.source().as_bytes().to_vec())));
+    files
 }
