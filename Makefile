@@ -22,6 +22,12 @@ absolute = $(if $(strip $($1)),$1='$(whole)')
 pipeline = $(if $(own),-f pipelines/common.mk $(if $(RUN),,RUN=run/own),\
              -C pipelines/quickstart $(foreach name,DATA MODEL TEST_DATA RUN,$(call absolute,$(name))))
 
+# Make takes a blank for the end of a path. DATA and TEST_DATA may hold several, so that there only an existing file gives it away.
+quote  = '$(subst ','\'',$1)'
+spaced = $(if $(word 2,$($1)),$(if $2$(shell [ ! -e $(call quote,$(subst \ , ,$(strip $($1)))) ] || echo yes),$(error $1: the path \
+  "$($1)" has a blank in it, which make cannot take: rename it, or link to it under another name with ln -s)))
+$(foreach name,DATA TEST_DATA,$(call spaced,$(name),))$(foreach name,MODEL RUN CARGO_TARGET_DIR,$(call spaced,$(name),always))
+
 CARGO    ?= cargo
 build    := $(or $(CARGO_TARGET_DIR),target)/release
 stages   := ingest tokenize train evaluate test export generate inspect
@@ -29,8 +35,14 @@ programs := $(stages:%=$(build)/retune-%)
 # Everything that a program is built from.
 sources  := Cargo.toml Cargo.lock $(shell find bins shared -type f -not -path '*/tests/*' -not -name '.*')
 
+without_model = MODEL is not set: the small base of the quickstart is made and tuned on $(DATA), with the settings of the \
+quickstart. make DATA=… MODEL=folder tunes a model of yours
+without_data = DATA is not set: $(MODEL) is tuned on the letters of the quickstart, with its settings. make DATA=… MODEL=… \
+takes data of yours
 .PHONY: quickstart
 quickstart: build ## pre-train a small base, tune, evaluate and test it, on data of our own (the default)
+	$(if $(strip $(DATA)),@echo $(call quote,$(without_model)))
+	$(if $(strip $(MODEL)),@echo $(call quote,$(without_data)))
 	@$(MAKE) $(pipeline)
 
 .PHONY: tune
@@ -84,4 +96,6 @@ clean: ## remove what the pipelines made (cargo clean removes what was built)
 .PHONY: help
 help: ## this list
 	@awk -F ' *## *' '/^[a-z]+:.*##/ { sub(/:.*/, "", $$1); printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@echo "  make -C pipelines/NAME help lists the variables of a pipeline, such as LEARNING_RATE"
+	@echo; echo "Variables, as in make DATA=my.jsonl MODEL=folder LEARNING_RATE=1e-4; the quickstart has settings of its own, which"
+	@echo "make -C pipelines/quickstart help lists"
+	@$(MAKE) -f pipelines/common.mk variables $(if $(RUN),,RUN=run/own)

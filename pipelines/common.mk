@@ -96,6 +96,14 @@ train_options    := $(if $(call given,INIT_CONFIG),--init-config=INIT_CONFIG,--m
 evaluate_options := $(if $(lora),--model=MODEL)
 test_options     := $(evaluate_options) --metrics=METRICS --max-new-tokens=MAX_NEW_TOKENS --seed=SEED
 
+# What a program's messages say of flags they say of variables too, from this table in their environment.
+said := retune-ingest $(ingest_options) *=INGEST_FLAGS \
+        retune-tokenize $(tokenize_options) --model=MODEL --new-tokenizer=NEW_TOKENIZER *=TOKENIZE_FLAGS \
+        retune-train $(train_options) --model=MODEL --init-config=INIT_CONFIG --epochs=EPOCHS --max-steps=MAX_STEPS \
+        --lora-r=LORA_R --lora-alpha=LORA_ALPHA *=TRAIN_FLAGS \
+        retune-evaluate $(evaluate_options) --model=MODEL --baseline=BASELINE *=EVALUATE_FLAGS \
+        retune-test $(test_options) --model=MODEL --baseline=BASELINE --gate=GATE *=TEST_FLAGS
+
 variables = $(foreach pair,$($1_options),$(lastword $(subst =, ,$(pair)))) $2
 flag      = $(if $(call given,$(lastword $1)),$(firstword $1) $(call quote,$(call given,$(lastword $1))))
 flags     = $(foreach pair,$($1_options),$(call flag,$(subst =, ,$(pair))))
@@ -123,7 +131,7 @@ chain_evaluate := $(chain_train) evaluate
 chain_test     := $(chain_train) $(if $(call given,TEST_DATA),holdout) test
 every_stage    := ingest tokenize train evaluate holdout test
 chain_all      := $(foreach stage,$(STAGES),$(chain_$(stage)))
-goals  := $(filter-out help clean,$(or $(MAKECMDGOALS),$(.DEFAULT_GOAL)))
+goals  := $(filter-out help variables clean,$(or $(MAKECMDGOALS),$(.DEFAULT_GOAL)))
 wanted := $(filter $(foreach goal,$(goals),$(or $(chain_$(goal)),$(chain_all))),$(every_stage))
 
 ifneq ($(filter-out $(every_stage),$(STAGES)),)
@@ -139,6 +147,17 @@ ifneq ($(filter tokenize train,$(wanted)),)
     $(error MODEL is not set: name a Hugging Face folder or a hub name, as in `make DATA=questions.jsonl MODEL=org/name`)
   endif
 endif
+# Make takes a blank for the end of a path, here and in the rules it reads.
+unescaped = $(subst \ , ,$(call given,$1))
+spaced = $(if $(word 2,$(call given,$1)),$(if $2$(shell [ ! -e $(call quote,$(unescaped)) ] || echo yes),\
+  $(error $1: the path "$(unescaped)" has a blank in it, which make cannot take: rename it, or link to it under another name, \
+  as in `ln -s $(call quote,$(unescaped)) $(lastword $(subst /, ,$(subst $() ,-,$(unescaped))))`)))
+$(call spaced,DATA,)
+$(call spaced,TEST_DATA,)
+$(call spaced,MODEL,always)
+$(call spaced,RUN,always)
+$(call spaced,INIT_CONFIG,always)
+$(call spaced,BIN,always)
 # A misspelt variable on the command line would otherwise do nothing.
 typed := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 ifneq ($(typed),)
@@ -184,10 +203,10 @@ forced = $(if $(filter $1,$(planned)),FORCE)
 # The recipe of a stage: $(call stage,NAME,COMMAND).
 define stage
 $(if $(dry),$2,@if ! $(fingerprint) settled $(state) $1 $(about_$1); then \
-  echo $(call quote,$2); $2; $(fingerprint) finish $(state) $1 $($1_folder); fi)
+  echo $(call quote,$2); export RETUNE_MAKE_VARIABLES=$(call quote,$(said)); $2; $(fingerprint) finish $(state) $1 $($1_folder); fi)
 endef
 
-.PHONY: all ingest tokenize train evaluate holdout test explain help clean FORCE
+.PHONY: all ingest tokenize train evaluate holdout test explain help variables clean FORCE
 all: $(STAGES) ## run every stage that is not up to date
 	$(if $(dry),,@echo "$(run) is up to date")
 ingest: $(ingest_folder)/manifest.json ## raw data to examples
@@ -274,4 +293,7 @@ endef
 export describe_settings
 help: ## list targets and variables
 	@awk -F ' *## *' '/^[a-z]+:.*##/ { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' $(engine)common.mk
-	@$(foreach name,$(settings),$(name)=$(call quote,$(call given,$(name)))) awk "$$describe_settings" $(engine)common.mk
+	@$(describe)
+variables:
+	@$(describe)
+describe = $(foreach name,$(settings),$(name)=$(call quote,$(call given,$(name)))) awk "$$describe_settings" $(engine)common.mk

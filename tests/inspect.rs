@@ -138,7 +138,7 @@ fn a_row_of_tokens_shows_text_mark_and_source_of_each() {
     };
     assert_eq!(covered(0), (0..10).collect::<Vec<_>>());
     assert_eq!(covered(1), (0..7).collect::<Vec<_>>());
-    retune(&home.path().join("tokens")).args(["--row", "9"]).assert().code(1).stderr(contains("it has 1 rows"));
+    retune(&home.path().join("tokens")).args(["--row", "9"]).assert().code(1).stderr(contains("it has 1 row, counted"));
 }
 
 #[test]

@@ -125,3 +125,19 @@ fn a_killed_training_ends_with_the_bytes_of_an_undisturbed_one() {
     let resumed = fs::read(pipeline.path("run/model/adapter_model.safetensors")).unwrap();
     assert!(resumed == undisturbed, "the resumed adapter differs from the undisturbed one");
 }
+
+#[test]
+fn messages_name_the_variables_of_the_pipeline() {
+    let Some(pipeline) = Pipeline::new() else { return };
+    let failed = |arguments: &[&str]| {
+        let output = pipeline.command(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let text = failed(&["tokenize", "MAX_LENGTH=4"]);
+    assert!(text.contains("make: ") && text.contains("--overflow is set by OVERFLOW=…"), "{text}");
+    let text = failed(&["OVERFLOW=truncat"]);
+    assert!(text.contains("make: --overflow is set by OVERFLOW=…"), "{text}");
+    let text = failed(&["TOKENIZE_FLAGS=--chat-templat x"]);
+    assert!(text.contains("goes into TOKENIZE_FLAGS='"), "{text}");
+}

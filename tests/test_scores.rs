@@ -48,6 +48,10 @@ fn each_kind_of_metric_is_measured_with_its_signature() {
     let bleu = &card["metrics"]["bleu_zh:smooth_method=floor:smooth_value=0.5"];
     assert_eq!(bleu["signature"], "nrefs:var|case:mixed|eff:no|tok:zh|smooth:floor[0.50]|version:2.6.0");
     assert_eq!(card["metrics"]["exact_match"]["difference"]["wins"], 1);
+    assert_eq!(card["too_few_rows"], true);
+    let page = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(page.contains("4 rows cannot tell tuned model and base apart (30 are the least)"), "{page}");
+    assert!(page.contains("| few rows |") && !page.contains("is better than its base"), "{page}");
     assert!(card["leakage"].is_null() && card["classes"].as_array().unwrap().len() == 4);
     // What was written is read again, with its lists of references.
     let again = folder.path().join("again");

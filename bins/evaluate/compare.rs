@@ -24,6 +24,14 @@ struct Finding {
     higher_is_better: Option<bool>,
 }
 
+impl Finding {
+    /// The figure as it is shown: what counts steps has no decimals.
+    fn text(self) -> String {
+        let whole = self.higher_is_better.is_none() && self.value >= 0.0 && self.value.fract() == 0.0;
+        if whole { report::count(self.value as u64) } else { decimal(self.value) }
+    }
+}
+
 /// Folders of a pipeline's run, in the order of the stages.
 const STAGES: [&str; 5] = ["data", "tokens", "model", "eval", "test"];
 
@@ -93,7 +101,11 @@ impl RunFacts {
     fn add(&mut self, manifest: &Manifest) {
         let stage = manifest.identity.stage.trim_start_matches("retune-");
         for (name, value) in &manifest.identity.options {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let text = match value {
+                Value::Null => "not set".to_owned(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
             self.settings.insert(format!("{stage} {name}"), text);
         }
         if let Some(seed) = manifest.seed {
@@ -176,13 +188,31 @@ fn headings(first: &str, runs: &[RunFacts], numeric: bool) -> Table {
 fn changed_settings(runs: &[RunFacts]) -> Table {
     let mut table = headings("setting", runs, false);
     let names: BTreeSet<&String> = runs.iter().flat_map(|run| run.settings.keys()).collect();
+    let mut names: Vec<&String> = names.into_iter().collect();
+    names.sort_by_key(|name| (is_input(name), stage_place(name)));
+    let mut seen = BTreeSet::new();
     for name in names {
         let values: Vec<Option<&String>> = runs.iter().map(|run| run.settings.get(name)).collect();
-        if values.iter().any(|value| *value != values[0]) {
+        // A file that several stages read is one input.
+        let file = name.split_once(INPUT).map(|(_, file)| (file.rsplit('/').next(), values.clone()));
+        if values.iter().any(|value| *value != values[0]) && file.is_none_or(|file| seen.insert(file)) {
             table.push(std::iter::once(name.clone()).chain(shown(&values)));
         }
     }
     table
+}
+
+/// What stands between stage and name where a setting is the hash of an input.
+const INPUT: &str = " input ";
+
+fn is_input(name: &str) -> bool {
+    name.contains(INPUT)
+}
+
+/// Where the stage that a name begins with comes in a pipeline.
+fn stage_place(name: &str) -> usize {
+    let order = ["ingest", "tokenize", "train", "evaluate", "test"];
+    order.iter().position(|stage| name.starts_with(stage)).unwrap_or(order.len())
 }
 
 /// The values as cells show them: of lists only the items that some run lacks, and how many all share.
@@ -211,6 +241,8 @@ fn shown(values: &[Option<&String>]) -> Vec<String> {
 fn results(runs: &[RunFacts]) -> Table {
     let mut table = headings("result", runs, true);
     let names: BTreeSet<&String> = runs.iter().flat_map(|run| run.results.keys()).collect();
+    let mut names: Vec<&String> = names.into_iter().collect();
+    names.sort_by_key(|name| stage_place(name));
     for name in names {
         let first = runs[0].results.get(name);
         let cell = |(number, run): (usize, &RunFacts)| match (run.results.get(name), first) {
@@ -223,9 +255,9 @@ fn results(runs: &[RunFacts]) -> Table {
                     Some(_) => Tone::Bad,
                     None => Tone::Neutral,
                 };
-                Cell::toned(format!("{} ({})", decimal(own.value), signed(difference)), tone)
+                Cell::toned(format!("{} ({})", own.text(), signed(difference)), tone)
             }
-            (Some(own), _) => Cell::plain(decimal(own.value)),
+            (Some(own), _) => Cell::plain(own.text()),
         };
         let cells = runs.iter().enumerate().map(cell);
         table.rows.push(std::iter::once(Cell::plain(name.clone())).chain(cells).collect());
@@ -237,13 +269,25 @@ fn document(runs: &[RunFacts], settings: Table, results: Table) -> Document {
     let sentence = match settings.rows.len() {
         0 => "The runs have the same settings and inputs.".to_owned(),
         1 => format!("The runs differ in one setting: {}.", settings.rows[0][0].text),
-        many => format!("The runs differ in {many} settings."),
+        many => {
+            let inputs = settings.rows.iter().filter(|row| is_input(&row[0].text)).count() as u64;
+            let (options, inputs) =
+                (cli::format::plural(many as u64 - inputs, "option"), cli::format::plural(inputs, "input"));
+            format!("The runs differ in {options} and {inputs}.")
+        }
     };
+    let counted = |number: usize, tone| results.rows.iter().filter(|row| row[number + 1].tone == tone).count() as u64;
+    let notes = (1..runs.len()).map(|number| {
+        let (better, worse) = (counted(number, Tone::Good), counted(number, Tone::Bad));
+        let better = cli::format::plural(better, "figure");
+        format!("{} is better than {} in {better} and worse in {worse}.", runs[number].name, runs[0].name)
+    });
+    let verdict = Verdict { notes: notes.collect(), ..Verdict::new(Tone::Neutral, sentence) };
     let lead = "Of all runs but the first, the difference to the first stands in brackets.";
     Document {
         title: "Runs side by side".to_owned(),
         subtitle: runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(" · "),
-        verdict: Verdict::new(Tone::Neutral, sentence),
+        verdict,
         sections: vec![
             Section::new("Results", lead).with(Block::Table(results)),
             Section::new("Settings that differ", "Options, seeds, and inputs by the first digits of their hashes.")

@@ -1,7 +1,7 @@
 //! The report of an evaluation: verdict, figures, curves, the examples that stand out, how to repeat it.
 
 use artifact::{ExampleLoss, FileRecord, MetricsRow};
-use metrics::{CurvePoint, FitVerdict, SuspectReason};
+use metrics::{CurvePoint, FEWEST_ROWS, FitVerdict, SuspectReason};
 use report::{
     BarChart, Block, Document, Figure, LineChart, Marker, Point, Section, Series, Setting, Table, Tone, Verdict, count,
     decimal, percentage, signed,
@@ -32,7 +32,16 @@ pub(crate) struct Findings<'a> {
 /// The verdict in a sentence, with evidence and advice.
 pub(crate) fn verdict(summary: &Summary, run: Option<&Run>) -> Verdict {
     let better = summary.baseline.map(|baseline| (baseline.loss - summary.tuned.loss, baseline));
+    let few = summary.examples < FEWEST_ROWS;
     let against = match better {
+        Some((gain, baseline)) if few => format!(
+            "{} of {} cannot tell whether the tuned model predicts better than its base ({FEWEST_ROWS} are the least): loss {} against {} ({} nats).",
+            cli::format::plural(summary.examples as u64, "example"),
+            summary.place(),
+            decimal(summary.tuned.loss),
+            decimal(baseline.loss),
+            signed(-gain)
+        ),
         Some((gain, baseline)) if gain > 0.0 => format!(
             "The tuned model predicts {} better than its base: loss {} against {} ({} nats).",
             summary.place(),
@@ -56,9 +65,10 @@ pub(crate) fn verdict(summary: &Summary, run: Option<&Run>) -> Verdict {
     };
     let worse = better.is_some_and(|(gain, _)| gain <= 0.0);
     let tone = match run.map(|run| run.fit.verdict) {
-        _ if worse => Tone::Bad,
+        _ if worse && !few => Tone::Bad,
         Some(FitVerdict::Diverged | FitVerdict::NotLearning) => Tone::Bad,
         Some(FitVerdict::Overfitted) => Tone::Caution,
+        _ if better.is_some() && few => Tone::Caution,
         _ if better.is_some() => Tone::Good,
         _ => Tone::Neutral,
     };
@@ -129,6 +139,7 @@ impl Findings<'_> {
     fn result(&self) -> Section {
         let (tuned, baseline) = (&self.summary.tuned, self.summary.baseline.as_ref());
         let tone = match baseline {
+            Some(_) if self.summary.examples < FEWEST_ROWS => Tone::Neutral,
             Some(baseline) if tuned.loss < baseline.loss => Tone::Good,
             Some(_) => Tone::Bad,
             None => Tone::Neutral,
@@ -254,8 +265,7 @@ impl Findings<'_> {
             setting("retune", cli::VERSION.to_owned()),
         ];
         for (name, value) in self.run.into_iter().flat_map(|run| &run.options).filter(|(_, value)| !value.is_null()) {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            settings.push(setting(&format!("training: {name}"), value));
+            settings.push(retune::pages::setting(&format!("training: {name}"), value));
         }
         settings.extend(
             self.inputs.iter().map(|input| setting(&format!("sha256 of {}", input.name), input.sha256.clone())),
@@ -331,10 +341,7 @@ fn loss_curves(run: &Run) -> Section {
         markers,
     };
     let lead = "Where the validation curve turns upwards, the model begins to learn its training rows by heart.";
-    Section::new("Loss over training", lead)
-        .with(Block::Chart(chart))
-        .with(Block::Text { text: run.fit.sentence.clone() })
-        .with(Block::List { items: run.fit.advice.clone() })
+    Section::new("Loss over training", lead).with(Block::Chart(chart))
 }
 
 /// Learning rate and gradient norm.

@@ -25,10 +25,12 @@ pub(crate) fn metrics_file(folder: &Path) -> Option<PathBuf> {
 }
 
 impl Run {
-    /// Reads the figures and judges them; `folder` is that of the result.
-    pub(crate) fn read(path: &Path, folder: &Path) -> Result<Self> {
+    /// Reads the figures and judges them; `folder` is that of the result, `validation` the number of validation examples
+    /// where known.
+    pub(crate) fn read(path: &Path, folder: &Path, validation: Option<usize>) -> Result<Self> {
         let rows = read_metrics(path)?;
-        let mut fit = judge_fit(&curve(&rows, |row| row.loss), &curve(&rows, |row| row.validation_loss));
+        let judged = judge_fit(&curve(&rows, |row| row.loss), &curve(&rows, |row| row.validation_loss));
+        let mut fit = judged.over(validation);
         let manifest = Manifest::read(folder).ok().flatten();
         let manifest = manifest.filter(|manifest| manifest.identity.stage == "retune-train");
         let result_step = manifest.as_ref().and_then(|manifest| manifest.summary["result_step"].as_u64());
@@ -51,13 +53,13 @@ fn advice(options: &Map<String, Value>, fit: &Overfitting) -> Vec<String> {
     let mut advice = Vec::new();
     if let (Some(epochs), Some(best), Some(last)) = (number("epochs"), fit.best, fit.last) {
         let enough = epochs * best.step as f64 / last.step.max(1) as f64;
-        advice.push(format!("--epochs {enough:.1} instead of {epochs}: validation was best at step {}.", best.step));
+        advice.push(format!("retune-train --epochs {enough:.1} instead of {epochs}: validation was best at step {}.", best.step));
     }
     if let Some(dropout) = number("lora_dropout").filter(|&dropout| dropout < 0.1) {
-        advice.push(format!("--lora-dropout {:.2} instead of {dropout}.", (dropout + 0.05).max(0.1)));
+        advice.push(format!("retune-train --lora-dropout {:.2} instead of {dropout}.", (dropout + 0.05).max(0.1)));
     }
     if let Some(rank) = number("lora_r").filter(|&rank| rank >= 4.0) {
-        advice.push(format!("--lora-r {} instead of {rank}.", (rank / 2.0) as u64));
+        advice.push(format!("retune-train --lora-r {} instead of {rank}.", (rank / 2.0) as u64));
     }
     advice
 }

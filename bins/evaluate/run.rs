@@ -243,8 +243,10 @@ fn tokenizer(args: &Args, found: &Found) -> Option<Tokenizer> {
 }
 
 fn write(out: &Path, found: &Found, identity: Identity, measured: &[Measured], more: More) -> Result<Outcome> {
-    let training = found.metrics.as_deref().map(|path| Run::read(path, found.subject.tuned_folder())).transpose()?;
     let mut courses = Courses::read(found.history.as_deref())?;
+    let validation = courses.examples(Split::Validation.as_str());
+    let read = |path: &PathBuf| Run::read(path, found.subject.tuned_folder(), validation);
+    let training = found.metrics.as_ref().map(read).transpose()?;
     measured.iter().for_each(|split| courses.add(split));
     let suspects = courses.suspects();
     let examples: Vec<_> = measured.iter().flat_map(summary::example_losses).collect();

@@ -59,6 +59,11 @@ impl Courses {
         Ok(courses)
     }
 
+    /// How many examples of a split training measured; none where it kept no such table.
+    pub(crate) fn examples(&self, split: &str) -> Option<usize> {
+        Some(self.0.keys().filter(|name| name.0 == split).count()).filter(|&examples| examples > 0)
+    }
+
     /// Adds what both models say now.
     pub(crate) fn add(&mut self, measured: &Measured) {
         for (index, example) in measured.tuned.iter().enumerate() {

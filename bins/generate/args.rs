@@ -56,8 +56,8 @@ pub(crate) struct Args {
     pub(crate) chat_template: Option<PathBuf>,
 
     /// New tokens at most, for each prompt
-    #[arg(long, value_name = "N", default_value_t = 256, help_heading = "Generation")]
-    pub(crate) max_new_tokens: usize,
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Generation")]
+    pub(crate) max_new_tokens: u32,
 
     /// 0 takes the most likely token each time; more draws at random
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true, help_heading = "Generation")]

@@ -47,7 +47,7 @@ impl Session {
         let stopping = Stopping {
             tokens: stop_tokens(&encoder, &loaded.end_tokens),
             strings: args.stop.clone(),
-            max_new_tokens: args.max_new_tokens,
+            max_new_tokens: args.max_new_tokens as usize,
             context: loaded.config.context(),
         };
         let without = *encoder.template().origin() == TemplateOrigin::Default && !args.chat && args.system.is_none();

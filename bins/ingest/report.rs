@@ -5,6 +5,7 @@ use std::path::Path;
 
 use cli::Report;
 use cli::format::{count, plural};
+use dataset::contamination::RUN_WORDS;
 use dataset::ingest::Summary;
 use dataset::inputs::InputSet;
 
@@ -53,7 +54,9 @@ pub(crate) fn report(summary: &Summary, found: &InputSet, folder: Option<&Path>)
         line(
             &mut text,
             &format!(
-                "note: {} a run of words with the training split ({named}{}); --decontaminate takes such rows out",
+                "note: {} a run of words with the training split ({named}{}): one sentence or line, as far as {RUN_WORDS} words, stands in \
+                 both. That is usual where texts follow a pattern; where they are copies, scores will flatter, and --decontaminate \
+                 takes such rows out",
                 if shared.overlapping_rows == 1 {
                     "1 held-out row shares".to_owned()
                 } else {

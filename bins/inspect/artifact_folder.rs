@@ -39,12 +39,14 @@ fn facts(view: &mut View, path: &Path, manifest: &Manifest, paint: Paint) {
     let facts = view.section("");
     facts.fact("whole", whole).fact("contract", manifest.identity.contract);
     if let Some(rows) = manifest.rows {
-        let balanced = rows.read == rows.written + rows.rejected;
+        let balanced = rows.read + rows.repeated == rows.written + rows.rejected;
         let sum = if balanced { String::new() } else { paint.red("  (does not add up)") };
-        facts.fact(
-            "rows",
-            format!("{} in = {} out + {} rejected{sum}", count(rows.read), count(rows.written), count(rows.rejected)),
-        );
+        let repeated = match rows.repeated {
+            0 => String::new(),
+            copies => format!(" + {} repeated", count(copies)),
+        };
+        let (read, written, rejected) = (count(rows.read), count(rows.written), count(rows.rejected));
+        facts.fact("rows", format!("{read} in{repeated} = {written} out + {rejected} rejected{sum}"));
     }
     if let Some(seed) = manifest.seed {
         facts.fact("seed", seed);

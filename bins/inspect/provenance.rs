@@ -1,7 +1,7 @@
 //! Where a folder's inputs lie. Manifests name inputs without paths, so that artifacts do not depend on the host; the
 //! folders beside this one, and the current directory, are searched for them.
 
-use artifact::{FileRecord, Manifest};
+use artifact::{FileRecord, Manifest, hash_file};
 use std::path::{Path, PathBuf};
 
 /// A file that may be one of the inputs.
@@ -38,9 +38,17 @@ fn find(input: &FileRecord, writer: Option<&str>, folder: &Path, siblings: &[(Pa
         let same = Some(output.sha256 == input.sha256);
         Some(Place { path: path.join(&output.name), stage: Some(manifest.identity.stage.clone()), same })
     };
-    let same_content = siblings.iter().find_map(|sibling| outputs(sibling, &|output| output.sha256 == input.sha256));
-    if same_content.is_some() {
-        return same_content;
+    // Copies of one file lie in several folders, as a tokenizer does: the folder of the stage before is meant, or the one that
+    // the input's name begins with, and in it the file of that name.
+    let name = input.name.rsplit('/').next().unwrap_or(&input.name);
+    let prefix = input.name.split('/').next().filter(|prefix| *prefix != name);
+    let named = |path: &Path| path.file_name().is_some_and(|folder| prefix == Some(&folder.to_string_lossy()));
+    let mut closest: Vec<&(PathBuf, Manifest)> = siblings.iter().collect();
+    closest.sort_by_key(|(path, manifest)| (!named(path), Some(manifest.identity.stage.as_str()) != writer));
+    let same = |output: &FileRecord| output.sha256 == input.sha256;
+    let find = |fits: &dyn Fn(&FileRecord) -> bool| closest.iter().find_map(|sibling| outputs(sibling, fits));
+    if let Some(place) = find(&|output| same(output) && output.name == name).or_else(|| find(&same)) {
+        return Some(place);
     }
     // The one folder of the stage before this one holds a file of that name, with other content: it was made anew.
     let mut makers = siblings.iter().filter(|(_, manifest)| Some(manifest.identity.stage.as_str()) == writer);
@@ -50,7 +58,11 @@ fn find(input: &FileRecord, writer: Option<&str>, folder: &Path, siblings: &[(Pa
         return Some(place);
     }
     let beside = folder.parent().map(|parent| parent.join(&input.name));
-    let path = [Some(PathBuf::from(&input.name)), beside].into_iter().flatten().find(|path| path.is_file())?;
+    // A file that is only called the same, such as some other config.json, is not the input. What a user brought is.
+    let brought = writer.is_none();
+    let known = |path: &Path| brought || hash_file(path, input.name.as_str()).is_ok_and(|found| found == *input);
+    let places = [Some(PathBuf::from(&input.name)), beside].into_iter().flatten();
+    let path = places.into_iter().find(|path| path.is_file() && known(path))?;
     Some(Place { path, stage: None, same: None })
 }
 

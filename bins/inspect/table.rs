@@ -118,7 +118,7 @@ pub(crate) fn row(path: &Path, number: u64, paint: Paint) -> Result<View> {
     let facts = TableFacts::read(path)?;
     let Some(row) = read_row(path, number)? else {
         return Err(anyhow!("{} has no row {number}", path.display()))
-            .hint(format!("it has {} rows, counted from 1", facts.rows));
+            .hint(format!("it has {}, counted from 1", cli::format::plural(facts.rows, "row")));
     };
     let (word, what) = kind(&facts);
     if word == "tokens" {

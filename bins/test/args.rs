@@ -120,8 +120,8 @@ impl cli::StageArgs for Args {
 #[command(next_help_heading = "Generation")]
 pub(crate) struct GenerationArgs {
     /// Tokens of an answer at most
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub(crate) max_new_tokens: usize,
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_new_tokens: u32,
 
     /// Answers at a time; changes speed and memory, never an answer
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]

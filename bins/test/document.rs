@@ -1,13 +1,14 @@
 //! The report of a test: verdict, scores, gates, answers side by side, how to repeat it.
 
 use artifact::{FileRecord, Predictions};
+use metrics::FEWEST_ROWS;
 use report::{
     BarChart, Block, Cell, Column, Comparison, Difference, Document, Figure, Section, Setting, SideText, Table, Tone,
     Verdict, count, decimal, percentage, signed,
 };
 
 use crate::leakage::Leakage;
-use crate::scorecard::{GenerationFacts, gate_table};
+use crate::scorecard::{GenerationFacts, few_rows, gate_table, p_value};
 use crate::scoring::{Scored, Scores};
 
 /// Answers shown in each list.
@@ -35,6 +36,10 @@ pub(crate) fn verdict(scores: &Scores) -> Verdict {
     let first = scores.leading();
     let (tone, comparison) = match (&first.baseline, first.difference) {
         (Some(base), Some(difference)) => compared(first, base.corpus, difference),
+        _ if first.has_few_rows() => {
+            let (name, value) = (&first.tuned.name, decimal(first.tuned.corpus));
+            (Tone::Neutral, format!("{name} is {value} on {}.", few_rows(first.tuned.rows.len())))
+        }
         _ => (Tone::Neutral, format!("{} is {}.", first.tuned.name, decimal(first.tuned.corpus))),
     };
     if missed.is_empty() {
@@ -78,6 +83,11 @@ fn compared(scored: &Scored, base: f64, difference: metrics::Difference) -> (Ton
     match (better, sure) {
         (true, true) => (Tone::Good, format!("The tuned model is better than its base: {figures}.")),
         (false, true) => (Tone::Bad, format!("The tuned model is worse than its base: {figures}.")),
+        _ if scored.has_few_rows() => {
+            let rows = cli::format::plural(scored.tuned.rows.len() as u64, "row");
+            let sentence = format!("{rows} cannot tell tuned model and base apart ({FEWEST_ROWS} are the least): {figures}.");
+            (Tone::Caution, sentence)
+        }
         _ => (
             Tone::Caution,
             format!("No difference between tuned model and base that chance could not make: {figures}."),
@@ -117,8 +127,10 @@ impl Findings<'_> {
     fn result(&self) -> Section {
         let figures = self.scores.metrics.iter().take(4).map(figure).collect();
         let with_base = self.scores.metrics.iter().any(|scored| scored.baseline.is_some());
-        let caption = "Intervals are 95 % bootstrap intervals over rows; p is how often chance alone would make such a difference";
-        let mut table = Table::new(caption, &["Metric", "#Tuned", "#Interval"]);
+        let rows = self.predictions.id.len();
+        let few = if rows < FEWEST_ROWS { format!(". Both are no more than a hint: {}", few_rows(rows)) } else { String::new() };
+        let caption = format!("Intervals are 95 % bootstrap intervals over rows; p is how often chance alone would make such a difference{few}");
+        let mut table = Table::new(caption.as_str(), &["Metric", "#Tuned", "#Interval"]);
         if with_base {
             table = Table::new(
                 caption,
@@ -160,7 +172,8 @@ impl Findings<'_> {
         }
         let cut = self.generation.and_then(|facts| facts.finish.get("length").copied()).unwrap_or(0);
         if cut > 0 {
-            verdict.notes.push(format!("{cut} answers ran into the limit of new tokens and may be cut off."));
+            let answers = cli::format::plural(cut as u64, "answer");
+            verdict.notes.push(format!("{answers} ran into the limit of new tokens and may be cut off."));
         }
         verdict
     }
@@ -361,7 +374,7 @@ fn score_row(scored: &Scored, with_base: bool) -> Vec<Cell> {
         row.push(plain(difference.map_or(interval.clone(), |difference| {
             format!("{} … {}", signed(difference.interval.lower), signed(difference.interval.upper))
         })));
-        row.push(plain(difference.map_or("–".to_owned(), |difference| format!("{:.3}", difference.p_value))));
+        row.push(plain(difference.map_or("–".to_owned(), |difference| p_value(scored, difference))));
         for rows in [difference.map(|d| d.wins), difference.map(|d| d.losses), difference.map(|d| d.ties)] {
             row.push(plain(rows.map_or("–".to_owned(), |rows| count(rows as u64))));
         }

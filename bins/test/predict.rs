@@ -35,7 +35,7 @@ impl<'a> Plan<'a> {
         let stopping = Stopping {
             tokens: stop_tokens(encoder, end_tokens),
             strings: args.stop.clone(),
-            max_new_tokens: args.max_new_tokens,
+            max_new_tokens: args.max_new_tokens as usize,
             context,
         };
         Self { encoder, sampling: sampling(args, seed), stopping, batch_size: args.batch_size as usize, interrupt }
@@ -122,7 +122,7 @@ pub(crate) fn warn_of_overlong(rows: &TestRows, answers: &[Generated], context: 
 }
 
 /// Says how many answers ran into the limit: they are likely to be cut.
-pub(crate) fn warn_of_cut(answers: &[Generated], max_new_tokens: usize) {
+pub(crate) fn warn_of_cut(answers: &[Generated], max_new_tokens: u32) {
     let cut = answers.iter().filter(|answer| answer.finish == Finish::Length).count();
     if cut > 0 {
         cli::note(&format!(

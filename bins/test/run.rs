@@ -162,7 +162,7 @@ fn options(args: &Args, wanted: &Wanted, source: &Source) -> Options {
         resamples: args.resamples,
         baseline: matches!(source, Source::Model { baseline: Baseline::WithoutAdapter | Baseline::Model(_), .. }),
         sampling: generates.then(|| sampling(&args.generation, args.output.seed)),
-        max_new_tokens: generates.then_some(args.generation.max_new_tokens),
+        max_new_tokens: generates.then_some(args.generation.max_new_tokens as usize),
         stop: args.generation.stop.clone(),
         render: generates.then_some(args.generation.render),
         seed: args.output.seed,
@@ -172,8 +172,7 @@ fn options(args: &Args, wanted: &Wanted, source: &Source) -> Options {
 /// Options as lines of the report.
 fn settings(options: &Value) -> Vec<Setting> {
     let entries = options.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    entries.map(|(name, value)| Setting { name: name.clone(), value: text(value) }).collect()
+    entries.map(|(name, value)| retune::pages::setting(name, value)).collect()
 }
 
 /// Where answers come from.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use generation::{Finish, Generated};
-use metrics::{ClassScore, GateOutcome, Interval};
+use metrics::{ClassScore, FEWEST_ROWS, GateOutcome, Interval};
 use report::{Table, decimal, signed, table_text};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -18,6 +18,8 @@ use crate::scoring::{Scored, Scores};
 pub(crate) struct Scorecard {
     /// Rows scored.
     pub(crate) rows: usize,
+    /// Whether these are too few to believe the intervals and p-values.
+    pub(crate) too_few_rows: bool,
     /// Each metric by name, in the order asked for.
     pub(crate) metrics: Map<String, Value>,
     /// Each gate.
@@ -59,6 +61,7 @@ impl Scorecard {
         let classes = scores.confusion.as_ref().map(metrics::Confusion::classes).unwrap_or_default();
         Self {
             rows,
+            too_few_rows: rows < FEWEST_ROWS,
             metrics: metrics.collect(),
             gates: scores.gates.clone(),
             classes: if classes.len() <= MOST_CLASSES { classes } else { Vec::new() },
@@ -114,6 +117,16 @@ fn ends(answers: &[Generated]) -> BTreeMap<&'static str, usize> {
     counts
 }
 
+/// A number of rows that is too small for a verdict, with what would do.
+pub(crate) fn few_rows(rows: usize) -> String {
+    format!("{}, too few to tell ({FEWEST_ROWS} are the least)", cli::format::plural(rows as u64, "row"))
+}
+
+/// The p-value, where there are rows enough to believe it.
+pub(crate) fn p_value(scored: &Scored, difference: metrics::Difference) -> String {
+    if scored.has_few_rows() { "few rows".to_owned() } else { format!("{:.3}", difference.p_value) }
+}
+
 /// Scores, one line a metric.
 pub(crate) fn score_table(scores: &Scores) -> Table {
     let with_base = scores.metrics.iter().any(|scored| scored.baseline.is_some());
@@ -135,7 +148,7 @@ pub(crate) fn score_table(scores: &Scores) -> Table {
                 base,
                 tuned,
                 signed(difference.value),
-                format!("{:.3}", difference.p_value),
+                p_value(scored, difference),
                 range(Some(difference.interval), signed),
             ],
             (true, None) => vec![name, base, tuned, "–".to_owned(), "–".to_owned(), "–".to_owned()],
@@ -146,7 +159,7 @@ pub(crate) fn score_table(scores: &Scores) -> Table {
 
 /// Gates, one line each, with what was missed by how much.
 pub(crate) fn gate_table(gates: &[GateOutcome]) -> Table {
-    let mut table = Table::new("", &["gate", "", "#value", "#missed by"]);
+    let mut table = Table::new("", &["gate", "result", "#value", "#missed by"]);
     for gate in gates {
         let show = |value: f64| quantity(value, gate.unit);
         table.push([
@@ -161,7 +174,9 @@ pub(crate) fn gate_table(gates: &[GateOutcome]) -> Table {
 
 /// What the terminal shows.
 pub(crate) fn text(scores: &Scores, rows: usize) -> String {
-    let mut text = format!("{}{} scored\n", table_text(&score_table(scores)), cli::format::plural(rows as u64, "row"));
+    let scored = format!("{} scored", cli::format::plural(rows as u64, "row"));
+    let few = if rows < FEWEST_ROWS { format!(": too few to tell ({FEWEST_ROWS} are the least)") } else { String::new() };
+    let mut text = format!("{}{scored}{few}\n", table_text(&score_table(scores)));
     if !scores.gates.is_empty() {
         text.push('\n');
         text.push_str(&table_text(&gate_table(&scores.gates)));

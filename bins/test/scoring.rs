@@ -3,7 +3,7 @@
 use anyhow::Result;
 use artifact::{PredictionColumn, Predictions};
 use metrics::{
-    Bootstrap, Confusion, Difference, Gate, GateError, GateInput, GateOutcome, Interval, Metric, Pair, Pattern, Score,
+    Bootstrap, Confusion, Difference, FEWEST_ROWS, Gate, GateError, GateInput, GateOutcome, Interval, Metric, Pair, Pattern, Score,
     SpecError, Unit, difference, differences, interval, known_names, resample, score, select,
 };
 
@@ -178,9 +178,15 @@ impl Scored {
         self.metric.higher_is_better()
     }
 
-    /// Whether the interval of the difference to the base does not hold zero.
+    /// Whether the interval of the difference to the base does not hold zero, and comes from enough rows to be believed.
     pub(crate) fn is_sure(&self) -> bool {
-        self.difference.is_some_and(|difference| difference.interval.lower > 0.0 || difference.interval.upper < 0.0)
+        let apart = |difference: Difference| difference.interval.lower > 0.0 || difference.interval.upper < 0.0;
+        !self.has_few_rows() && self.difference.is_some_and(apart)
+    }
+
+    /// Whether there are too few rows for a verdict.
+    pub(crate) fn has_few_rows(&self) -> bool {
+        self.tuned.rows.len() < FEWEST_ROWS
     }
 
     /// Whether the tuned model's value is the better one.

@@ -180,3 +180,22 @@ fn clean_removes_what_the_pipeline_made_and_nothing_else() {
     pipeline.make(&["clean"]);
     assert!(!pipeline.path("run").exists());
 }
+
+#[test]
+fn a_path_with_a_blank_is_refused_with_the_way_out() {
+    let pipeline = Pipeline::new();
+    pipeline.write("my questions.txt", "a\n");
+    for (argument, link) in [
+        ("DATA=my questions.txt", "ln -s 'my questions.txt' my-questions.txt"),
+        (r"DATA=my\ questions.txt", "my-questions.txt"),
+        ("MODEL=old models/base", "ln -s 'old models/base' base"),
+        ("RUN=my run", "my-run"),
+    ] {
+        let made = pipeline.run(&[argument]);
+        let name = argument.split('=').next().unwrap();
+        assert_eq!((made.code, made.stages.len()), (2, 0), "{argument}: {made:?}");
+        assert!(made.stderr.contains(&format!("{name}: the path")) && made.stderr.contains(link), "{}", made.stderr);
+    }
+    pipeline.write("more.txt", "b\n");
+    assert_eq!(pipeline.make(&["DATA=questions.txt more.txt"]).stages, ALL);
+}

@@ -48,6 +48,9 @@ fn data_alone_is_handed_to_the_quickstart_with_its_whole_path() {
     let text = top(&pipeline, &["-n", "DATA=Cargo.toml"]).stdout;
     let whole = concat!("DATA='", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml'");
     assert!(text.contains("-C pipelines/quickstart") && text.contains(whole), "{text}");
+    assert!(text.contains("MODEL is not set: the small base of the quickstart is made and tuned on Cargo.toml"), "{text}");
+    let made = top(&pipeline, &["DATA=my Cargo.toml", "MODEL=a b"]);
+    assert!(made.code == 2 && made.stderr.contains(r#"MODEL: the path "a b" has a blank in it"#), "{}", made.stderr);
     let made = top(&pipeline, &["tune", "DATA=Cargo.toml"]);
     assert!(made.code == 2 && made.stderr.contains("MODEL is not set"), "{}", made.stderr);
 }
@@ -58,5 +61,15 @@ fn help_lists_every_target() {
     let text = top(&pipeline, &["help"]).stdout;
     for target in ["quickstart", "tune", "explain", "build", "test", "lint", "bench", "docs", "clean", "help"] {
         assert!(text.contains(&format!("  make {target} ")), "{target}: {text}");
+    }
+    assert!(text.contains("  LEARNING_RATE   peak learning rate") && text.contains("; now: "), "{text}");
+}
+
+#[test]
+fn before_the_base_is_made_explain_says_that_the_tuning_follows() {
+    let pipeline = with_cargo();
+    for arguments in [&["explain"][..], &["-n"]] {
+        let made = top(&pipeline, arguments);
+        assert!(made.code == 0 && made.stdout.contains("tuned: every stage runs when the base is made"), "{made:?}");
     }
 }

@@ -14,6 +14,7 @@ mod config;
 mod error;
 pub mod format;
 mod interrupt;
+mod make;
 mod memory;
 mod outcome;
 mod progress;

@@ -1,6 +1,7 @@
 //! The frame around every binary: arguments in, exit code out.
 
 use crate::error::{is_broken_pipe, render};
+use crate::make::{variables, with_variables};
 use crate::terminal::{colours, set_quiet, to_stderr, to_stdout};
 use crate::{Common, Outcome, StageArgs, Usage, VERSION, config};
 use std::any::Any;
@@ -18,7 +19,7 @@ pub fn main<A: StageArgs>(run: impl FnOnce(&A) -> anyhow::Result<Outcome>) -> Ex
     let common = arguments.common();
     set_quiet(common.quiet);
     if let Err(error) = prepare(common) {
-        to_stderr(&render(&error, colours()));
+        to_stderr(&with_variables(&render(&error, colours())));
         return ExitCode::from(1);
     }
     panic::set_hook(Box::new(|_| {}));
@@ -40,7 +41,7 @@ fn parse<A: StageArgs>() -> Result<A, ExitCode> {
     // The contract version stands beside the release, so that Make can tell when artifacts must be made anew.
     let command = A::command().version(format!("{VERSION} (contract {})", artifact::CONTRACT));
     let usage = |error: &Usage| {
-        to_stderr(&format!("error: {error}\nhint: {} --help lists the options", command.get_name()));
+        to_stderr(&with_variables(&format!("error: {error}\nhint: {} --help lists the options", command.get_name())));
         ExitCode::from(2)
     };
     let arguments = config::with_config(&command, std::env::args_os().collect()).map_err(|error| usage(&error))?;
@@ -48,6 +49,11 @@ fn parse<A: StageArgs>() -> Result<A, ExitCode> {
     matches.and_then(|mut matches| A::from_arg_matches_mut(&mut matches)).map_err(|error| {
         // Help and version are no errors; a reader that closed the pipe is none either.
         let _ = error.print();
+        let text = error.to_string();
+        // Behind its first line clap repeats the usage, with flags that are not to blame.
+        if let Some(line) = text.lines().next().and_then(variables).filter(|_| error.use_stderr()) {
+            to_stderr(&line);
+        }
         ExitCode::from(if error.use_stderr() { 2 } else { 0 })
     })
 }
@@ -87,7 +93,7 @@ fn keep_candle_to_one_thread() {
 
 fn finish(common: &Common, outcome: &Outcome) -> ExitCode {
     let report = outcome.report();
-    crate::say(&report.text);
+    crate::say(&with_variables(&report.text));
     if common.json {
         let text = serde_json::to_string_pretty(&report.json).expect("a JSON value serializes");
         if let Err(error) = to_stdout(&text)
@@ -103,7 +109,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    to_stderr(&render(error, colours()));
+    to_stderr(&with_variables(&render(error, colours())));
     ExitCode::from(if error.chain().any(<dyn std::error::Error>::is::<Usage>) { 2 } else { 1 })
 }
 

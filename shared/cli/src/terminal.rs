@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::make::with_variables;
+
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn set_quiet(quiet: bool) {
@@ -28,12 +30,12 @@ pub fn say(text: &str) {
 
 /// Shows something worth knowing, unless `-q`.
 pub fn note(text: &str) {
-    say(&labelled("1;34", "note:", text));
+    say(&with_variables(&labelled("1;34", "note:", text)));
 }
 
 /// Shows something that is likely to be wrong, unless `-q`.
 pub fn warn(text: &str) {
-    say(&labelled("1;33", "warning:", text));
+    say(&with_variables(&labelled("1;33", "warning:", text)));
 }
 
 fn labelled(code: &str, label: &str, text: &str) -> String {

@@ -9,6 +9,10 @@ use serde::Serialize;
 
 use crate::metric::{Metric, Score};
 
+/// With fewer rows than this a resampled interval is too narrow more often than it says (and one row decides much), so that no
+/// verdict of better or worse is drawn from it.
+pub const FEWEST_ROWS: usize = 30;
+
 /// How the bootstrap is done.
 #[derive(Debug, Clone, Copy)]
 pub struct Bootstrap {

@@ -29,7 +29,7 @@ mod ter;
 
 pub use bleu::{Bleu, BleuTokenizer, Smoothing};
 pub use bootstrap::{
-    Bootstrap, Difference, Interval, confidence_interval, difference, differences, interval, paired_difference,
+    Bootstrap, Difference, FEWEST_ROWS, Interval, confidence_interval, difference, differences, interval, paired_difference,
     resample,
 };
 pub use chrf::ChrF;

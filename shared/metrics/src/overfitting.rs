@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::bootstrap::FEWEST_ROWS;
+
 /// One value of a loss curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct CurvePoint {
@@ -44,6 +46,8 @@ pub struct Overfitting {
     pub train_at_end: Option<f64>,
     /// Validation minus training loss at the end, nats.
     pub gap: Option<f64>,
+    /// Examples that the validation losses are means over, where known.
+    pub validation_examples: Option<usize>,
     /// The verdict as a sentence with its figures.
     pub sentence: String,
     /// What to change, each tied to a figure.
@@ -54,6 +58,8 @@ pub struct Overfitting {
 const TURN: f64 = 0.01;
 /// A fall over the last third of the validations that counts as still improving.
 const STILL_FALLING: f64 = 0.01;
+/// The same in nats: a loss near zero falls by a percent for ever.
+const STILL_FALLING_NATS: f64 = 0.002;
 
 /// Judges a run from its training losses (each step) and validation losses, both in step order.
 pub fn judge_fit(train: &[CurvePoint], validation: &[CurvePoint]) -> Overfitting {
@@ -68,6 +74,7 @@ pub fn judge_fit(train: &[CurvePoint], validation: &[CurvePoint]) -> Overfitting
         train_at_best: None,
         train_at_end: None,
         gap: None,
+        validation_examples: None,
         sentence: String::new(),
         advice: Vec::new(),
     };
@@ -103,6 +110,26 @@ fn mean_before(train: &[CurvePoint], validation: &[CurvePoint], step: u64) -> Op
 }
 
 impl Overfitting {
+    /// The same, knowing over how many examples validation went: from fewer than [`FEWEST_ROWS`] no verdict on overfitting and no
+    /// advice is drawn. A loss that is not finite needs no number of examples.
+    #[must_use]
+    pub fn over(mut self, examples: Option<usize>) -> Self {
+        self.validation_examples = examples;
+        let Some(few) = examples.filter(|&examples| examples < FEWEST_ROWS) else { return self };
+        let finite = self.last.is_none_or(|last| last.loss.is_finite());
+        if self.verdict == FitVerdict::Unknown || (self.verdict == FitVerdict::Diverged && !finite) {
+            return self;
+        }
+        let noun = if few == 1 { "example is" } else { "examples are" };
+        self.verdict = FitVerdict::Unknown;
+        self.sentence = format!(
+            "{few} validation {noun} too few to tell whether the model overfits ({FEWEST_ROWS} are the least). What the curves hint at: {}",
+            self.sentence
+        );
+        self.advice = vec!["Give validation more rows, such as retune-ingest --split train=0.8,validation=0.2.".to_owned()];
+        self
+    }
+
     fn diverged(&mut self) {
         self.verdict = FitVerdict::Diverged;
         "Training diverged: a loss is not a finite number.".clone_into(&mut self.sentence);
@@ -113,7 +140,7 @@ impl Overfitting {
         self.sentence = format!(
             "The curves cannot say whether the model overfits: {validations} validation losses were recorded, 3 are needed."
         );
-        self.advice.push("Train with a smaller --evaluate-every, on a data set with a validation split.".to_owned());
+        self.advice.push("Let retune-train measure more often (--evaluate-every), on a data set with a validation split.".to_owned());
     }
 
     fn not_learning(&mut self, first: CurvePoint, last: CurvePoint) {
@@ -156,7 +183,7 @@ impl Overfitting {
         ));
         if let Some(gap) = self.gap.filter(|&gap| gap > 0.0) {
             self.advice.push(format!(
-                "A gap of {gap:.3} nats between validation and training at the end: a lower --lora-r, more --lora-dropout, or more data narrows it."
+                "A gap of {gap:.3} nats between validation and training at the end: a lower rank (retune-train --lora-r), more --lora-dropout, or more data narrows it."
             ));
         }
         if first.loss <= best.loss * (1.0 + TURN) {
@@ -175,7 +202,7 @@ impl Overfitting {
             _ => String::new(),
         };
         let falling = 1.0 - last.loss / third.loss;
-        if falling > STILL_FALLING {
+        if falling > STILL_FALLING && third.loss - last.loss > STILL_FALLING_NATS {
             self.verdict = FitVerdict::StillImproving;
             self.sentence = format!(
                 "No overfitting: validation loss fell from {:.4} to {:.4} and was still falling at step {}{gap}.",
@@ -214,11 +241,25 @@ mod tests {
         assert_eq!(verdict(&[3.0, 2.5, 2.2, 2.4, 2.8]), FitVerdict::Overfitted);
         assert_eq!(verdict(&[3.0, 2.5, 2.2, 2.1, 2.0]), FitVerdict::StillImproving);
         assert_eq!(verdict(&[3.0, 2.0, 1.99, 1.985, 1.987]), FitVerdict::WellFitted);
+        assert_eq!(verdict(&[0.3, 0.03, 0.024, 0.0237, 0.0234]), FitVerdict::WellFitted);
         assert_eq!(verdict(&[3.0, 3.0, 3.0]), FitVerdict::NotLearning);
         assert_eq!(verdict(&[3.0, f64::NAN, 3.0]), FitVerdict::Diverged);
         assert_eq!(verdict(&[3.0]), FitVerdict::Unknown);
         let rising = curve(&[3.0, 2.5, 2.0, 2.5, 3.0]);
         assert_eq!(judge_fit(&rising, &rising).verdict, FitVerdict::Diverged);
+    }
+
+    #[test]
+    fn a_few_validation_examples_give_no_verdict() {
+        let fit = || judge_fit(&curve(&[3.0, 2.5, 2.0, 1.5, 1.0]), &curve(&[3.0, 2.5, 2.2, 2.4, 2.8]));
+        assert_eq!(fit().over(Some(30)).verdict, FitVerdict::Overfitted);
+        assert_eq!(fit().over(None).verdict, FitVerdict::Overfitted);
+        let few = fit().over(Some(1));
+        assert_eq!(few.verdict, FitVerdict::Unknown);
+        assert!(few.sentence.starts_with("1 validation example is too few"), "{}", few.sentence);
+        assert!(few.advice.len() == 1 && few.advice[0].contains("--split"), "{:?}", few.advice);
+        let diverged = judge_fit(&curve(&[3.0, f64::NAN]), &curve(&[3.0, f64::NAN])).over(Some(2));
+        assert_eq!(diverged.verdict, FitVerdict::Diverged);
     }
 
     #[test]

@@ -22,6 +22,11 @@ impl Course {
         self.points.first().map(|(_, loss)| *loss).or(self.baseline)
     }
 
+    /// How often it was measured: once says nothing of what training did to it, and early in a run every loss is high.
+    fn measures(&self) -> usize {
+        self.points.len() + usize::from(self.baseline.is_some()) + usize::from(self.tuned.is_some())
+    }
+
     fn last(&self) -> Option<f64> {
         self.tuned.or_else(|| self.points.last().map(|(_, loss)| *loss))
     }
@@ -73,8 +78,9 @@ const FEWEST: usize = 8;
 
 /// Looks at the examples of one split; each has at most one reason. The most conspicuous come first, reason by reason.
 pub fn find_suspects(courses: &[Course]) -> Vec<Suspect> {
-    let last: Vec<f64> = sorted(courses.iter().filter_map(Course::last));
-    let falls: Vec<f64> = sorted(courses.iter().filter_map(|course| Some(course.first()? - course.last()?)));
+    let followed = || courses.iter().filter(|course| course.measures() > 1);
+    let last: Vec<f64> = sorted(followed().filter_map(Course::last));
+    let falls: Vec<f64> = sorted(followed().filter_map(|course| Some(course.first()? - course.last()?)));
     let mut found: Vec<Suspect> = Vec::new();
     for (index, course) in courses.iter().enumerate() {
         let suspect = forgotten(course).or_else(|| too_easy(course)).or_else(|| mislabelled(course, &last, &falls));
@@ -98,7 +104,9 @@ fn forgotten(course: &Course) -> Found {
 }
 
 fn too_easy(course: &Course) -> Found {
-    let first = course.baseline.or_else(|| course.first())?;
+    // What was measured later in the run was perhaps learnt from other examples.
+    let before = || course.points.first().filter(|(step, _)| *step <= 1).map(|(_, loss)| *loss);
+    let first = course.baseline.or_else(before)?;
     (first < EASY).then(|| {
         let detail = format!("loss {first:.4} before training: there is nothing to learn from it");
         (SuspectReason::TooEasy, detail, EASY - first)
@@ -106,7 +114,7 @@ fn too_easy(course: &Course) -> Found {
 }
 
 fn mislabelled(course: &Course, last: &[f64], falls: &[f64]) -> Found {
-    if last.len() < FEWEST {
+    if last.len() < FEWEST || course.measures() < 2 {
         return None;
     }
     let own = course.last()?;
@@ -153,6 +161,8 @@ mod tests {
         courses.push(course(&[6.0, 6.1, 5.9]));
         courses.push(course(&[3.0, 0.5, 2.5]));
         courses.push(Course { baseline: Some(0.01), ..course(&[0.01, 0.01]) });
+        // Learnt from the others before its turn came.
+        courses.push(Course { points: vec![(300, 0.01), (600, 0.01)], ..Course::default() });
         // Hard, but learnt like the others.
         courses.push(course(&[5.0, 3.5, 2.9]));
         let found = find_suspects(&courses);
@@ -161,6 +171,13 @@ mod tests {
             [(20, SuspectReason::LikelyMislabelled), (21, SuspectReason::Forgotten), (22, SuspectReason::TooEasy)];
         assert_eq!(reasons, expected);
         assert!(found[1].detail.contains("0.500 at step 10"), "{}", found[1].detail);
+    }
+
+    #[test]
+    fn what_was_measured_once_is_not_accused() {
+        // In an unfinished first epoch the rows learnt from first have the highest losses.
+        let once = |step: u64| Course { points: vec![(step, 20.0 / (step + 1) as f64)], ..Course::default() };
+        assert!(find_suspects(&(0..40).map(once).collect::<Vec<_>>()).is_empty());
     }
 
     #[test]

@@ -64,7 +64,9 @@ fn push_block(text: &mut String, block: &Block) {
                     format!("{}: `{}`", series.name, sparkline(&values, 40))
                 })
                 .collect();
+            let _ = writeln!(text, "{} ({})\n", chart.title, chart.description);
             push_list(text, &lines);
+            push_list(text, &chart.markers.iter().map(|marker| marker.label.clone()).collect::<Vec<_>>());
         }
         Block::Bars(chart) => {
             let line = |series: &crate::BarSeries| format!("{}: `{}`", series.name, sparkline(&series.values, 40));
@@ -74,6 +76,7 @@ fn push_block(text: &mut String, block: &Block) {
         Block::Comparisons { comparisons } => {
             for comparison in comparisons {
                 let _ = writeln!(text, "- **{}** ({})", one_line(&comparison.title), comparison.badge);
+                let _ = writeln!(text, "  - Prompt: {}", one_line(&comparison.prompt));
                 for side in &comparison.texts {
                     let _ = writeln!(text, "  - {}: {}", side.label, one_line(&side.text.text()));
                 }
