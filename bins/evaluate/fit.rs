@@ -53,7 +53,10 @@ fn advice(options: &Map<String, Value>, fit: &Overfitting) -> Vec<String> {
     let mut advice = Vec::new();
     if let (Some(epochs), Some(best), Some(last)) = (number("epochs"), fit.best, fit.last) {
         let enough = epochs * best.step as f64 / last.step.max(1) as f64;
-        advice.push(format!("retune-train --epochs {enough:.1} instead of {epochs}: validation was best at step {}.", best.step));
+        advice.push(format!(
+            "retune-train --epochs {enough:.1} instead of {epochs}: validation was best at step {}.",
+            best.step
+        ));
     }
     if let Some(dropout) = number("lora_dropout").filter(|&dropout| dropout < 0.1) {
         advice.push(format!("retune-train --lora-dropout {:.2} instead of {dropout}.", (dropout + 0.05).max(0.1)));

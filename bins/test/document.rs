@@ -85,7 +85,8 @@ fn compared(scored: &Scored, base: f64, difference: metrics::Difference) -> (Ton
         (false, true) => (Tone::Bad, format!("The tuned model is worse than its base: {figures}.")),
         _ if scored.has_few_rows() => {
             let rows = cli::format::plural(scored.tuned.rows.len() as u64, "row");
-            let sentence = format!("{rows} cannot tell tuned model and base apart ({FEWEST_ROWS} are the least): {figures}.");
+            let sentence =
+                format!("{rows} cannot tell tuned model and base apart ({FEWEST_ROWS} are the least): {figures}.");
             (Tone::Caution, sentence)
         }
         _ => (
@@ -128,8 +129,14 @@ impl Findings<'_> {
         let figures = self.scores.metrics.iter().take(4).map(figure).collect();
         let with_base = self.scores.metrics.iter().any(|scored| scored.baseline.is_some());
         let rows = self.predictions.id.len();
-        let few = if rows < FEWEST_ROWS { format!(". Both are no more than a hint: {}", few_rows(rows)) } else { String::new() };
-        let caption = format!("Intervals are 95 % bootstrap intervals over rows; p is how often chance alone would make such a difference{few}");
+        let few = if rows < FEWEST_ROWS {
+            format!(". Both are no more than a hint: {}", few_rows(rows))
+        } else {
+            String::new()
+        };
+        let caption = format!(
+            "Intervals are 95 % bootstrap intervals over rows; p is how often chance alone would make such a difference{few}"
+        );
         let mut table = Table::new(caption.as_str(), &["Metric", "#Tuned", "#Interval"]);
         if with_base {
             table = Table::new(

@@ -175,7 +175,8 @@ pub(crate) fn gate_table(gates: &[GateOutcome]) -> Table {
 /// What the terminal shows.
 pub(crate) fn text(scores: &Scores, rows: usize) -> String {
     let scored = format!("{} scored", cli::format::plural(rows as u64, "row"));
-    let few = if rows < FEWEST_ROWS { format!(": too few to tell ({FEWEST_ROWS} are the least)") } else { String::new() };
+    let few =
+        if rows < FEWEST_ROWS { format!(": too few to tell ({FEWEST_ROWS} are the least)") } else { String::new() };
     let mut text = format!("{}{scored}{few}\n", table_text(&score_table(scores)));
     if !scores.gates.is_empty() {
         text.push('\n');

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use artifact::{PredictionColumn, Predictions};
 use metrics::{
-    Bootstrap, Confusion, Difference, FEWEST_ROWS, Gate, GateError, GateInput, GateOutcome, Interval, Metric, Pair, Pattern, Score,
-    SpecError, Unit, difference, differences, interval, known_names, resample, score, select,
+    Bootstrap, Confusion, Difference, FEWEST_ROWS, Gate, GateError, GateInput, GateOutcome, Interval, Metric, Pair,
+    Pattern, Score, SpecError, Unit, difference, differences, interval, known_names, resample, score, select,
 };
 
 use crate::cost::{self, CostSummary};

@@ -48,7 +48,10 @@ fn data_alone_is_handed_to_the_quickstart_with_its_whole_path() {
     let text = top(&pipeline, &["-n", "DATA=Cargo.toml"]).stdout;
     let whole = concat!("DATA='", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml'");
     assert!(text.contains("-C pipelines/quickstart") && text.contains(whole), "{text}");
-    assert!(text.contains("MODEL is not set: the small base of the quickstart is made and tuned on Cargo.toml"), "{text}");
+    assert!(
+        text.contains("MODEL is not set: the small base of the quickstart is made and tuned on Cargo.toml"),
+        "{text}"
+    );
     let made = top(&pipeline, &["DATA=my Cargo.toml", "MODEL=a b"]);
     assert!(made.code == 2 && made.stderr.contains(r#"MODEL: the path "a b" has a blank in it"#), "{}", made.stderr);
     let made = top(&pipeline, &["tune", "DATA=Cargo.toml"]);

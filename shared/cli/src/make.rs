@@ -77,7 +77,8 @@ fn rows(table: &str) -> Vec<(&str, &str, &str)> {
 mod tests {
     use super::*;
 
-    const TABLE: &str = "retune-ingest --split=SPLIT *=INGEST_FLAGS retune-tokenize --max-length=MAX_LENGTH *=TOKENIZE_FLAGS";
+    const TABLE: &str =
+        "retune-ingest --split=SPLIT *=INGEST_FLAGS retune-tokenize --max-length=MAX_LENGTH *=TOKENIZE_FLAGS";
 
     fn said(text: &str) -> Option<String> {
         named(text, TABLE, "retune-tokenize")

@@ -29,8 +29,8 @@ mod ter;
 
 pub use bleu::{Bleu, BleuTokenizer, Smoothing};
 pub use bootstrap::{
-    Bootstrap, Difference, FEWEST_ROWS, Interval, confidence_interval, difference, differences, interval, paired_difference,
-    resample,
+    Bootstrap, Difference, FEWEST_ROWS, Interval, confidence_interval, difference, differences, interval,
+    paired_difference, resample,
 };
 pub use chrf::ChrF;
 pub use classes::{Average, ClassFigure, ClassMean};

@@ -126,7 +126,8 @@ impl Overfitting {
             "{few} validation {noun} too few to tell whether the model overfits ({FEWEST_ROWS} are the least). What the curves hint at: {}",
             self.sentence
         );
-        self.advice = vec!["Give validation more rows, such as retune-ingest --split train=0.8,validation=0.2.".to_owned()];
+        self.advice =
+            vec!["Give validation more rows, such as retune-ingest --split train=0.8,validation=0.2.".to_owned()];
         self
     }
 
@@ -140,7 +141,9 @@ impl Overfitting {
         self.sentence = format!(
             "The curves cannot say whether the model overfits: {validations} validation losses were recorded, 3 are needed."
         );
-        self.advice.push("Let retune-train measure more often (--evaluate-every), on a data set with a validation split.".to_owned());
+        self.advice.push(
+            "Let retune-train measure more often (--evaluate-every), on a data set with a validation split.".to_owned(),
+        );
     }
 
     fn not_learning(&mut self, first: CurvePoint, last: CurvePoint) {
