@@ -62,7 +62,7 @@ EPOCHS          ?= 3         ## passes over the data
 MAX_STEPS       ?=           ## stop after so many steps instead
 BATCH_SIZE      ?= 8         ## rows in a step
 LORA_R          ?=           ## rank of the adapter; empty: 16
-LORA_ALPHA      ?=           ## its scale, in units of the rank; empty: 32
+LORA_ALPHA      ?=           ## its alpha: the adapters are scaled by alpha / LORA_R; empty: 32
 TRAIN_FLAGS     ?=           ## more flags of retune-train
 
 # evaluate and test: the tuned model beside the base.

@@ -184,12 +184,12 @@ fn what_does_not_fit_together_is_refused() {
         }
     };
     says(bench.train("out", &[]), 1, &["holds preference pairs", "--objective dpo"]);
-    says(bench.train("out", &["--objective", "kto"]), 1, &["--objective kto is not built", "make pairs"]);
+    says(bench.train("out", &["--objective", "kto"]), 2, &["--objective kto is not built", "make pairs"]);
     says(bench.train("out", &["--beta", "0.2"]), 2, &["--beta has no meaning with --objective sft"]);
     says(bench.train("out", &["--objective", "orpo", "--rpo-alpha", "1"]), 2, &["--rpo-alpha has no meaning"]);
-    says(bench.train("out", &["--objective", "dpo", "--beta", "0"]), 1, &["beta must be a number above 0, found 0"]);
+    says(bench.train("out", &["--objective", "dpo", "--beta", "0"]), 2, &["--beta must be a number above 0, found 0"]);
     let smoothed = ["--objective", "dpo", "--dpo-loss", "ipo", "--dpo-label-smoothing", "0.1"];
-    says(bench.train("out", &smoothed), 1, &["dpo_label_smoothing must be 0 with this loss type"]);
+    says(bench.train("out", &smoothed), 2, &["--dpo-label-smoothing must be 0 with this loss type"]);
 
     fs::write(bench.path("texts.jsonl"), "{\"text\": \"one\"}\n{\"text\": \"two\"}\n".repeat(3)).unwrap();
     bench.program("retune-ingest").args(["texts.jsonl", "--out", "texts", "--as", "train"]).assert().success();
@@ -220,4 +220,14 @@ fn the_pipeline_takes_pairs_to_a_report() {
     make.arg(format!("RUN={}", run.path().join("run").display())).arg(format!("BIN={}", bin.display()));
     make.assert().success().stderr(contains("The chosen answer is the more likely one"));
     assert!(run.path().join("run/eval/report.html").is_file());
+}
+
+#[test]
+fn a_profile_and_a_plan_need_no_run_before_them() {
+    let Some(bench) = Bench::new() else { return };
+    for objective in ["dpo", "orpo"] {
+        bench.train("out", &["--objective", objective, "--profile"]).assert().success().stderr(contains("one step"));
+        bench.train("out", &["--objective", objective, "--plan"]).assert().success().stderr(contains("memory"));
+    }
+    assert!(!bench.path("out").exists());
 }

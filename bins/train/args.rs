@@ -49,7 +49,7 @@ pub(crate) struct Args {
 
     /// What is trained: low-rank adapters beside the frozen weights, or every weight [default: lora, with
     /// --init-config: full]
-    #[arg(long, value_enum, help_heading = "Method")]
+    #[arg(long, value_parser = cli::Advised::<Method>::new(OTHER_METHODS), help_heading = "Method")]
     pub(crate) method: Option<Method>,
 
     /// In which format --method qlora holds the base [default: nf4; a base in GGUF stays as it is]
@@ -225,7 +225,8 @@ pub(crate) struct ScheduleArgs {
     #[arg(long, value_enum, default_value_t = Shape::Cosine)]
     pub(crate) schedule: Shape,
 
-    /// Part of the steps in which the learning rate rises from 0 [default: 0.03, with --schedule constant: 0]
+    /// Part of the steps in which the learning rate rises from 0 [default: 0.03, in runs below 34 steps and with --schedule
+    /// constant: 0]
     #[arg(long, value_name = "X", conflicts_with = "warmup_steps")]
     pub(crate) warmup_ratio: Option<f64>,
 
@@ -320,6 +321,25 @@ pub(crate) enum Method {
     /// Low-rank adapters with a trained length of each output (arXiv:2402.09353)
     Dora,
 }
+
+/// Methods of other trainers, and what to do here.
+const OTHER_METHODS: &[(&[&str], &str)] = &[
+    (
+        &["ia3", "adalora", "vera", "oft", "boft", "loha", "lokr", "lora-fa", "pissa", "olora", "loftq", "randlora"],
+        "--method lora trains as few weights; --rslora, --lora-rank-pattern and --method dora vary it",
+    ),
+    (
+        &["prefix-tuning", "prefix", "prompt-tuning", "prompt", "p-tuning", "adapter", "adapters", "llama-adapter"],
+        "--method lora serves the same end, and its result can be merged into the model",
+    ),
+    (
+        &["galore", "lomo", "badam", "lisa"],
+        "--method full with --activation-checkpointing on and --batch-size 1 saves memory",
+    ),
+    (&["freeze", "bitfit"], "--method lora with --layers trains some layers, --bias all trains the biases"),
+    (&["qdora"], "--method dora keeps the base as it is stored; --method qlora holds it in fewer bits"),
+    (&["sft", "dpo", "orpo", "kto"], "what is learnt is --objective; --method says which weights are trained"),
+];
 
 /// Where to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use artifact::{FileRecord, Identity, files, hash_file};
 use cli::Hint;
-use model::{Decoder, LoraConfig, ModelConfig, Trainable};
+use model::{Decoder, LoraConfig, ModelConfig, ModelError, Trainable};
 use pretrained::{ModelFile, Pretrained, SaveType};
 use retune::locate::{Located, Part, locate};
 use serde_json::Value;
@@ -120,7 +120,9 @@ impl Base {
             let adapter = checkpoint.or(self.adapter.as_ref().map(|(folder, _)| folder.as_path()));
             match adapter {
                 Some(folder) => pretrained::open_adapter(&mut decoder, folder)?,
-                None => decoder.add_lora(&lora_settings::lora(args, None)?, settings.seed)?,
+                None => {
+                    decoder.add_lora(&lora_settings::lora(args, None)?, settings.seed).map_err(wrong_target)?;
+                }
             }
         }
         Ok(Loaded { decoder, lora, name: self.name.clone(), config_json: self.config_json.clone(), generation_config })
@@ -182,6 +184,17 @@ impl Loaded {
         let adapter: u64 = self.decoder.adapter_parameters().iter().map(|(_, tensor)| tensor.elem_count() as u64).sum();
         let trained = self.decoder.trainable().iter().map(|parameter| parameter.var.elem_count() as u64).sum();
         (base + adapter, trained)
+    }
+}
+
+/// A name that the model does not have is a matter of the flag that gave it.
+fn wrong_target(error: ModelError) -> anyhow::Error {
+    match error {
+        ModelError::UnknownTarget { .. }
+        | ModelError::UnknownModule { .. }
+        | ModelError::NothingTargeted { .. }
+        | ModelError::Pattern { .. } => cli::Usage(error.to_string()).into(),
+        _ => error.into(),
     }
 }
 

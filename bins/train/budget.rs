@@ -150,7 +150,7 @@ impl Budget {
         if let (None, Some(length)) = (smaller, length.last()) {
             ways.push(format!("rows of {length} tokens: retune-tokenize --max-length {length}, with --batch-size 1"));
         }
-        if wanted.optimizer > wanted.weights {
+        if decoder.adapter().is_none() {
             ways.push("--method lora, which keeps no gradient and no moments of the base".to_owned());
         } else {
             ways.push("a lower --lora-r, or --method qlora, which holds the base in fewer bits".to_owned());

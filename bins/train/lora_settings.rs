@@ -1,7 +1,7 @@
 //! The settings of an adapter: from the flags, or those of the adapter that is continued.
 
-use anyhow::{Result, anyhow, bail};
-use cli::Hint;
+use anyhow::Result;
+use cli::{Hint, Usage};
 use model::{Bias, InitialWeights, LoraConfig, Targets};
 use serde_json::{Map, Value};
 
@@ -12,24 +12,26 @@ pub(crate) fn lora(args: &Args, adapter: Option<&LoraConfig>) -> Result<LoraConf
     let flags = &args.lora;
     if let Some(adapter) = adapter {
         if let Some(flag) = contradiction(flags, adapter)? {
-            return Err(anyhow!("{flag} differs from the settings of the adapter that --adapter goes on training"))
-                .hint(format!("leave out {flag}, or leave out --adapter to start a new one"));
+            return Err(Usage(format!(
+                "{flag} differs from the settings of the adapter that --adapter goes on training"
+            )))
+            .hint(format!("leave out {flag}, or leave out --adapter to start a new one"));
         }
         return Ok(adapter.clone());
     }
     let config = from_flags(flags, args.method == Some(Method::Dora))?;
-    config.check()?;
+    config.check().map_err(|error| Usage(error.to_string()))?;
     Ok(config)
 }
 
 fn from_flags(flags: &LoraArgs, use_dora: bool) -> Result<LoraConfig> {
     let dropout = flags.lora_dropout.unwrap_or(0.0);
     if !(0.0..1.0).contains(&dropout) {
-        bail!("--lora-dropout must be from 0 to below 1, found {dropout}");
+        return Err(Usage(format!("--lora-dropout must be from 0 to below 1, found {dropout}")).into());
     }
     let alpha = flags.lora_alpha.unwrap_or(32.0);
     if !alpha.is_finite() {
-        bail!("--lora-alpha must be a number, found {alpha}");
+        return Err(Usage(format!("--lora-alpha must be a number, found {alpha}")).into());
     }
     Ok(LoraConfig {
         r: flags.lora_r.unwrap_or(16) as usize,
@@ -92,7 +94,7 @@ pub(crate) fn refuse(flags: &LoraArgs) -> Result<()> {
         ..LoraConfig::default()
     };
     match contradiction(flags, &nothing)? {
-        Some(flag) => Err(anyhow!("{flag} belongs to adapters, and every weight is trained here"))
+        Some(flag) => Err(Usage(format!("{flag} belongs to adapters, and every weight is trained here")))
             .hint(format!("leave out {flag}, or choose --method lora")),
         None => Ok(()),
     }
@@ -126,7 +128,7 @@ fn layer_numbers(words: &[String]) -> Result<Vec<usize>> {
         let (first, last) = word.split_once('-').unwrap_or((word, word));
         match (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
             (Ok(first), Ok(last)) if first <= last && last - first < 100_000 => numbers.extend(first..=last),
-            _ => bail!("--layers takes numbers and ranges such as 0,2,8-11, found {word}"),
+            _ => return Err(Usage(format!("--layers takes numbers and ranges such as 0,2,8-11, found {word}")).into()),
         }
     }
     Ok(numbers)
@@ -143,7 +145,8 @@ fn pattern<T: std::str::FromStr>(
         let value = value.trim().parse().ok().filter(|value| allowed(value))?;
         (!name.is_empty()).then(|| (name.trim().to_owned(), value))
     };
-    words.iter().map(|word| one(word).ok_or_else(|| anyhow!("{flag} takes NAME=NUMBER, found {word}"))).collect()
+    let wrong = |word: &String| Usage(format!("{flag} takes NAME=NUMBER, found {word}"));
+    words.iter().map(|word| Ok(one(word).ok_or_else(|| wrong(word))?)).collect()
 }
 
 #[cfg(test)]

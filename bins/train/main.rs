@@ -17,6 +17,7 @@ mod report;
 mod resolve;
 mod resume;
 mod run;
+mod warnings;
 mod watch;
 
 use std::process::ExitCode;

@@ -3,10 +3,9 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use artifact::files;
 use clap::{Args as ClapArgs, ValueEnum};
-use cli::Hint;
 use training::Row;
 use training::preference::{Dpo, DpoLoss, Objective, Reference, Sides};
 
@@ -17,7 +16,7 @@ const REFERENCE: &str = "reference.json";
 #[command(next_help_heading = "Objective")]
 pub(crate) struct ObjectiveArgs {
     /// What is learnt: the trained tokens, or from pairs which answer is preferred
-    #[arg(long, value_enum, default_value_t = Name::Sft)]
+    #[arg(long, value_parser = cli::Advised::<Name>::new(OTHER_OBJECTIVES), default_value = "sft")]
     pub(crate) objective: Name,
 
     /// DPO: how much it costs to depart from the reference. ORPO: weight of the odds ratio [default: 0.1]
@@ -46,9 +45,28 @@ pub(crate) enum Name {
     Dpo,
     /// Odds ratio preference optimisation (arXiv:2403.07691), which needs no reference
     Orpo,
-    /// Not built: single answers marked good or bad
-    Kto,
 }
+
+/// Objectives of other trainers, and what to do here.
+const OTHER_OBJECTIVES: &[(&[&str], &str)] = &[
+    (
+        &["kto"],
+        "where two answers to a prompt differ in their marks, make pairs of them (chosen, rejected) and choose \
+         --objective dpo; or train on the good answers alone with --objective sft",
+    ),
+    (&["ipo"], "--objective dpo --dpo-loss ipo"),
+    (
+        &["simpo", "cpo", "bco", "apo", "rrhf", "slic", "slic-hf"],
+        "--objective orpo learns from pairs without a reference, --objective dpo with one; --dpo-loss takes sigmoid, hinge, \
+         ipo and robust",
+    ),
+    (
+        &["ppo", "grpo", "rloo", "reinforce", "rm", "reward", "prm", "gkd", "distill", "distillation"],
+        "answers are not generated in training here: let a judge choose between answers beforehand, and learn from the \
+         pairs with --objective dpo",
+    ),
+    (&["pt", "pretrain", "clm", "causal-lm"], "--objective sft learns every token of text: ingest with --format text"),
+];
 
 /// Shape of DPO's loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -72,12 +90,6 @@ pub(crate) fn objective(args: &ObjectiveArgs) -> Result<Objective> {
         ("--dpo-label-smoothing", args.dpo_label_smoothing.is_some(), args.objective == Name::Dpo),
         ("--rpo-alpha", args.rpo_alpha.is_some(), args.objective == Name::Dpo),
     ];
-    if args.objective == Name::Kto {
-        return Err(anyhow!("--objective kto is not built")).hint(
-            "where two answers to a prompt differ in their marks, make pairs of them (chosen, rejected) and choose \
-             --objective dpo; or train on the good answers alone with --objective sft",
-        );
-    }
     if let Some((flag, ..)) = given.into_iter().find(|(_, given, used)| *given && !used) {
         let what = format!("{flag} has no meaning with --objective {}", word(args.objective));
         return Err(cli::Usage(what).into());
@@ -95,7 +107,7 @@ pub(crate) fn objective(args: &ObjectiveArgs) -> Result<Objective> {
             label_smoothing: args.dpo_label_smoothing.unwrap_or(0.0),
             rpo_alpha: args.rpo_alpha.unwrap_or(0.0),
         }),
-        Name::Sft | Name::Kto => Objective::Sft,
+        Name::Sft => Objective::Sft,
     })
 }
 

@@ -1,8 +1,8 @@
 //! In which form the frozen base is held: `--method qlora` and `--quantize-base`.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use clap::ValueEnum;
-use cli::Hint;
+use cli::{Hint, Usage};
 use model::{BlockFormat, Hold};
 
 use super::args::{Args, Method};
@@ -41,7 +41,7 @@ pub(crate) fn resolve(args: &Args) -> Result<Option<&'static str>> {
         (Some(Method::Qlora), None) if is_gguf(args) => Ok(None),
         (Some(Method::Qlora), None) => Ok(Some(BaseFormat::Nf4.name())),
         (_, None) => Ok(None),
-        (_, Some(format)) => Err(anyhow!("--quantize-base {} goes with --method qlora", format.name()))
+        (_, Some(format)) => Err(Usage(format!("--quantize-base {} goes with --method qlora", format.name())))
             .hint("add --method qlora, or leave out --quantize-base"),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cli::format::{bytes, count};
+use cli::format::{bytes, count, plural};
 use serde::Serialize;
 use training::{Outcome, Progress, StepRecord};
 
@@ -98,8 +98,8 @@ impl Report {
     pub(crate) fn text(&self, out: &Path, next: &str) -> String {
         let mut lines = vec![
             format!(
-                "{} steps, {:.2} epochs, {} tokens of which {} trained, {} tokens/s",
-                count(self.steps as u64),
+                "{}, {:.2} epochs, {} tokens of which {} trained, {} tokens/s",
+                plural(self.steps as u64, "step"),
                 self.epochs,
                 count(self.tokens),
                 count(self.trained_tokens),
@@ -118,7 +118,10 @@ impl Report {
             lines.push("stopped early: validation no longer improved".to_owned());
         }
         if self.rows_without_targets > 0 {
-            lines.push(format!("{} rows have no token to learn and were left out", self.rows_without_targets));
+            lines.push(format!(
+                "{} no token to learn and left out",
+                plural(self.rows_without_targets as u64, "row with")
+            ));
         }
         let what = if self.method == "full" { "model" } else { "adapter" };
         lines.push(format!("{what} of step {} in {}", self.result_step, out.display()));

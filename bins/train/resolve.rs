@@ -1,11 +1,11 @@
 //! From flags to settings: defaults filled in, what is not built refused, all of it in the form that the manifest keeps.
 
-use anyhow::{Result, anyhow};
-use cli::Hint;
+use anyhow::Result;
+use cli::{Hint, Usage};
 use model::LoraConfig;
 use serde::Serialize;
 use training::preference::Objective;
-use training::{Duration, EarlyStopping, Options, ScheduleShape, Warmup};
+use training::{Duration, EarlyStopping, Options, ScheduleShape, TrainingError, Warmup};
 
 use super::args::{Args, Choice, Device, Dtype, Method, Shape};
 use super::lora_settings::{self, lora};
@@ -49,6 +49,9 @@ pub(crate) struct Settings {
     pub(crate) schedule: ScheduleShape,
     /// Part of the steps; absent with `warmup_steps`.
     pub(crate) warmup_ratio: Option<f64>,
+    /// Whether nobody asked for that part.
+    #[serde(skip)]
+    pub(crate) default_warmup: bool,
     /// Steps; absent with `warmup_ratio`.
     pub(crate) warmup_steps: Option<usize>,
     /// Where a falling rate ends.
@@ -105,7 +108,7 @@ impl Settings {
             (None, Some(ratio)) => Some(ratio),
             (None, None) => Some(if schedule == ScheduleShape::Constant { 0.0 } else { 0.03 }),
         };
-        Ok(Self {
+        let settings = Self {
             objective,
             method,
             quantize_base: quantize::resolve(args)?,
@@ -122,10 +125,11 @@ impl Settings {
             learning_rate: args
                 .schedule
                 .learning_rate
-                .or_else(|| preference::default_learning_rate(&objective, method == "lora"))
+                .or_else(|| preference::default_learning_rate(&objective, method != "full"))
                 .unwrap_or_else(|| default_learning_rate(args, method)),
             schedule,
             warmup_ratio,
+            default_warmup: args.schedule.warmup_steps.is_none() && args.schedule.warmup_ratio.is_none(),
             warmup_steps: args.schedule.warmup_steps,
             min_learning_rate_ratio: args.schedule.min_learning_rate_ratio,
             decay_ratio: args.schedule.decay_ratio,
@@ -146,7 +150,10 @@ impl Settings {
             },
             dtype: "f32",
             seed: args.output.seed,
-        })
+        };
+        // What is out of range is said before anything is read.
+        settings.options(1, args.watch.save_every)?;
+        Ok(settings)
     }
 
     /// The loop's options for a run over `rows` rows: a tenth of the run is now a number.
@@ -181,14 +188,36 @@ impl Settings {
             evaluate_every: self.evaluate_every.unwrap_or(1),
             save_every: save_every.unwrap_or(1),
         };
-        options.check()?;
-        let tenth = options.total_steps(rows).div_ceil(10);
+        options.check().map_err(wrong_value)?;
+        let steps = options.total_steps(rows);
+        let tenth = steps.div_ceil(10);
+        // A warm-up of one step would spend it at rate 0. Asked for, it is done all the same, as transformers does it.
+        let wasted = self.default_warmup && options.learning_rate_schedule(steps).warmup_steps < 2;
+        let warmup = if wasted { Warmup::Steps(0) } else { options.warmup };
         Ok(Options {
+            warmup,
             evaluate_every: self.evaluate_every.unwrap_or(tenth),
             save_every: save_every.unwrap_or(tenth),
             ..options
         })
     }
+}
+
+/// A value out of its range, under the name of its flag.
+fn wrong_value(error: TrainingError) -> anyhow::Error {
+    let TrainingError::Option { name, found, expected } = error else { return error.into() };
+    let flag = match name {
+        "beta1" => "adam-beta1".to_owned(),
+        "beta2" => "adam-beta2".to_owned(),
+        "epsilon" => "adam-epsilon".to_owned(),
+        "minimum_learning_rate_ratio" => "min-learning-rate-ratio".to_owned(),
+        name => name.replace('_', "-"),
+    };
+    Usage(format!("--{flag} must be {expected}, found {found}")).into()
+}
+
+fn usage<T>(what: &str) -> Result<T, Usage> {
+    Err(Usage(what.to_owned()))
 }
 
 /// The method, or why it cannot be used.
@@ -197,21 +226,21 @@ fn method(args: &Args, adapter: Option<&LoraConfig>) -> Result<&'static str> {
     let continued = adapter.map(|adapter| if adapter.use_dora { "dora" } else { "lora" });
     match args.method {
         Some(Method::Lora | Method::Dora | Method::Qlora) if from_random => {
-            Err(anyhow!("adapters adapt a trained model, and --init-config starts from random weights"))
+            usage("adapters adapt a trained model, and --init-config starts from random weights")
                 .hint("leave out --method, or choose --method full")
         }
         Some(Method::Lora) if continued == Some("dora") => {
-            Err(anyhow!("--method lora, but the adapter that --adapter goes on training is DoRA's (use_dora)"))
+            usage("--method lora, but the adapter that --adapter goes on training is DoRA's (use_dora)")
                 .hint("leave out --method")
         }
         Some(Method::Dora) if continued == Some("lora") => {
-            Err(anyhow!("--method dora, but the adapter that --adapter goes on training is plain LoRA"))
+            usage("--method dora, but the adapter that --adapter goes on training is plain LoRA")
                 .hint("leave out --method, or leave out --adapter to start a new one")
         }
         Some(Method::Dora) => Ok("dora"),
         Some(Method::Qlora) => Ok("qlora"),
         Some(Method::Full) if args.adapter.is_some() => {
-            Err(anyhow!("--adapter goes on training an adapter; --method full trains the weights themselves"))
+            usage("--adapter goes on training an adapter; --method full trains the weights themselves")
                 .hint("merge it first: retune-export --model BASE --adapter DIR --out MERGED, then --model MERGED")
         }
         Some(Method::Full) => Ok("full"),
@@ -226,14 +255,14 @@ fn check_flags_that_go_together(args: &Args, method: &str) -> Result<()> {
     let flags = &args.schedule;
     let falls = matches!(flags.schedule, Shape::Cosine | Shape::Wsd);
     if flags.min_learning_rate_ratio != 0.0 && !falls {
-        return Err(anyhow!("--min-learning-rate-ratio has no effect with this --schedule"))
+        return usage("--min-learning-rate-ratio has no effect with this --schedule")
             .hint("choose --schedule cosine or wsd");
     }
     if flags.decay_ratio != 0.1 && flags.schedule != Shape::Wsd {
-        return Err(anyhow!("--decay-ratio has no effect with this --schedule")).hint("choose --schedule wsd");
+        return usage("--decay-ratio has no effect with this --schedule").hint("choose --schedule wsd");
     }
     if flags.lora_plus_ratio != 1.0 && method == "full" {
-        return Err(anyhow!("--lora-plus-ratio is about adapters, and every weight is trained here"))
+        return usage("--lora-plus-ratio is about adapters, and every weight is trained here")
             .hint("choose --method lora");
     }
     Ok(())
@@ -242,10 +271,10 @@ fn check_flags_that_go_together(args: &Args, method: &str) -> Result<()> {
 /// Refuses a device or a number format that this build does not have.
 fn check_machine(args: &Args) -> Result<()> {
     if matches!(args.device, Device::Cuda | Device::Metal) {
-        return Err(anyhow!("this build computes on the CPU only")).hint("choose --device cpu, or leave it out");
+        return usage("this build computes on the CPU only").hint("choose --device cpu, or leave it out");
     }
     if args.dtype == Dtype::Bf16 {
-        return Err(anyhow!("--dtype bf16 is not built yet")).hint("choose --dtype f32, or leave it out");
+        return usage("--dtype bf16 is not built yet").hint("choose --dtype f32, or leave it out");
     }
     Ok(())
 }

@@ -21,7 +21,11 @@ pub(crate) fn starting_point(
     identity: &Identity,
 ) -> Result<Option<(PathBuf, State)>> {
     let (resume, force) = (args.watch.resume, args.output.force);
+    let sealed = Manifest::read(out).ok().flatten();
     let Some((step, folder)) = checkpoints.newest() else {
+        if let Some(other) = sealed.filter(|_| resume && !force) {
+            return Err(of_another_run(out, true, &identity.differences(&other.identity)));
+        }
         if resume {
             cli::note(&format!("{} holds no checkpoint: starting from the beginning", out.display()));
         }
@@ -35,17 +39,27 @@ pub(crate) fn starting_point(
     if resume && differences.is_empty() {
         return Ok(Some((folder, state)));
     }
-    let finished = Manifest::read(out).ok().flatten().is_some_and(|manifest| manifest.identity == state.identity);
-    if finished || force {
+    if force {
         return Ok(None);
     }
+    let finished = sealed.is_some_and(|manifest| manifest.identity == state.identity);
     if resume {
-        let what = differences.join("\n  ");
-        return Err(anyhow!("{} is a checkpoint of another run:\n  {what}", folder.display()))
-            .hint("give the same options and inputs, or start over with --force, or choose another --out");
+        return Err(of_another_run(if finished { out } else { &folder }, finished, &differences));
+    }
+    if finished {
+        return Ok(None);
     }
     Err(anyhow!("{} holds an unfinished run, saved after step {step}", out.display()))
         .hint("--resume goes on from there; --force throws it away and starts over; or choose another --out")
+}
+
+/// Nothing to go on from: whoever asked for it would lose what is there.
+fn of_another_run(place: &Path, finished: bool, differences: &[String]) -> anyhow::Error {
+    let run = if finished { "a finished run" } else { "a checkpoint" };
+    let what = differences.join("\n  ");
+    let refused: Result<()> = Err(anyhow!("{} is {run} of other options or inputs:\n  {what}", place.display()))
+        .hint("give the same options and inputs, or start over with --force, or choose another --out");
+    refused.expect_err("made of an error just above")
 }
 
 /// Refuses to start where the disk would not hold the checkpoints and the result.

@@ -23,7 +23,7 @@ use super::profile::Profile;
 use super::report::{MemoryReport, Report};
 use super::resolve::Settings;
 use super::watch::Watch;
-use super::{failure, preference, resume};
+use super::{failure, preference, resume, warnings};
 
 /// Trains, or plans, or finds that all is done.
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
@@ -76,6 +76,7 @@ impl Run<'_> {
     fn train(&self, rows: &[Row], validation: &[Row], start: Option<(PathBuf, State)>) -> Result<Outcome> {
         let explain = |error| failure::explain(error, &self.inputs, &self.checkpoints, self.loaded.is_adapter());
         let mut trainer = Trainer::new(&self.loaded.decoder, rows, validation, &self.options).map_err(explain)?;
+        warnings::before(&trainer, &self.options, &self.settings);
         let forecast = self.budget.choose(&self.loaded.decoder, &mut trainer, rows)?;
         trainer.checkpoint_activations(forecast.checkpointed_layers);
         if let Some(text) = forecast.checkpointing() {
@@ -243,15 +244,22 @@ fn learnable(rows: &[Row]) -> usize {
     rows.iter().filter(|row| row.trained_tokens() > 0).count()
 }
 
+/// Steps that `--profile` takes.
+const PROFILED_STEPS: usize = 2;
+
 /// Measures without writing anything: what the run would take, or where the time of a step goes.
 fn look_ahead(args: &Args, inputs: &Inputs, base: &Base, settings: &Settings, budget: Budget) -> Result<Outcome> {
     let (rows, validation) = read_rows(inputs, base, settings)?;
     let options = settings.options(learnable(&rows), args.watch.save_every)?;
     let loaded = base.load(args, settings, None)?;
     let mut trainer = Trainer::new(&loaded.decoder, &rows, &validation, &options)?;
+    warnings::before(&trainer, &options, settings);
     let forecast = budget.choose(&loaded.decoder, &mut trainer, &rows)?;
     trainer.checkpoint_activations(forecast.checkpointed_layers);
     if args.profile {
+        if options.objective.needs_reference() {
+            trainer.refer_to_start(PROFILED_STEPS)?;
+        }
         let profile = Profile::new(&trainer.profile_step()?);
         return Ok(Outcome::Done(Answer::new(profile.text(), &profile)));
     }

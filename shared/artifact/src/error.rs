@@ -26,6 +26,12 @@ pub enum ArtifactError {
         /// The system's reason.
         source: io::Error,
     },
+    /// Another process fills the folder.
+    #[error("another run is writing to {}", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The file holds something else than expected.
     #[error("{}: expected {expected}, found {found}", path.display())]
     Unexpected {
@@ -98,6 +104,7 @@ impl ArtifactError {
                 io::ErrorKind::PermissionDenied => Some("check the permissions of the file and its folder".into()),
                 _ => None,
             },
+            Self::Busy { .. } => Some("wait until it is done, or choose another folder with --out".into()),
             Self::Contract { .. } => Some("run the stage that wrote it again".into()),
             Self::Parquet { .. } => Some("the file may be cut short or of another format; write it again".into()),
             Self::Row { .. } | Self::Arrow { .. } | Self::Json { .. } => None,

@@ -2,7 +2,7 @@
 
 use crate::files::{self, TEMPORARY_PREFIX};
 use crate::hash::HashingWriter;
-use crate::{ArtifactError, FileRecord, Identity, MANIFEST, Manifest, Result, Rows, hash_file};
+use crate::{ArtifactError, FileRecord, FolderLock, Identity, MANIFEST, Manifest, Result, Rows, hash_file};
 use serde_json::Value;
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -17,6 +17,8 @@ use tempfile::NamedTempFile;
 pub struct OutputFolder {
     path: PathBuf,
     started: Instant,
+    /// Held until the folder is sealed or given up.
+    _lock: FolderLock,
 }
 
 /// What a stage hands to [`OutputFolder::commit`].
@@ -38,7 +40,8 @@ impl OutputFolder {
     /// Creates the folder if needed and clears away what an interrupted run left unfinished in it.
     ///
     /// # Errors
-    /// [`ArtifactError::Io`] if it cannot be created, [`ArtifactError::Unexpected`] if it is a file.
+    /// [`ArtifactError::Io`] if it cannot be created, [`ArtifactError::Unexpected`] if it is a file,
+    /// [`ArtifactError::Busy`] while another process fills it.
     pub fn open(path: &Path) -> Result<Self> {
         if path.is_file() {
             return Err(ArtifactError::Unexpected {
@@ -49,8 +52,9 @@ impl OutputFolder {
             });
         }
         files::create_folder(path)?;
+        let lock = FolderLock::take(path)?;
         files::remove_unfinished(path);
-        Ok(Self { path: path.into(), started: Instant::now() })
+        Ok(Self { path: path.into(), started: Instant::now(), _lock: lock })
     }
 
     /// Where the folder is.

@@ -17,6 +17,7 @@ mod folder;
 pub mod gguf;
 mod hash;
 mod input;
+mod lock;
 mod manifest;
 mod metrics;
 mod origin;
@@ -40,6 +41,7 @@ pub use folder::{
 };
 pub use hash::{FileRecord, hash_file};
 pub use input::{Split, resolve_split};
+pub use lock::FolderLock;
 pub use manifest::{Identity, MANIFEST, Manifest, Rows};
 pub use metrics::{MetricsRow, PreferenceMetrics, ThroughputRow, read_metrics, write_metrics, write_throughput};
 pub use origin::Origin;

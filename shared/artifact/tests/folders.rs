@@ -38,6 +38,18 @@ fn nothing_changes_before_the_commit() {
 }
 
 #[test]
+fn a_folder_has_one_writer_at_a_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = OutputFolder::open(folder.path()).expect("a folder");
+    let refused = OutputFolder::open(folder.path()).expect_err("it is being written");
+    assert!(matches!(&refused, ArtifactError::Busy { path } if path == folder.path()), "{refused}");
+    assert!(refused.hint().is_some_and(|hint| hint.contains("--out")));
+    drop(first);
+    commit(folder.path(), &[("a", "1")], identity(1.0));
+    assert_eq!(names(folder.path()), ["a", MANIFEST], "the lock leaves nothing behind");
+}
+
+#[test]
 fn what_a_killed_run_left_is_cleared_away() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join(".tmp-x"), "half").expect("written");

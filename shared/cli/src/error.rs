@@ -59,6 +59,13 @@ impl<T, E: Into<anyhow::Error>> Hint<T> for Result<T, E> {
     }
 }
 
+/// Whether the command line was wrong, also where a hint stands beside it.
+pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<Usage>() || cause.downcast_ref::<Hinted>().is_some_and(|hinted| is_usage(&hinted.source))
+    })
+}
+
 /// Whether the reader of our output went away, as `head` does: that is no failure.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
@@ -129,6 +136,14 @@ mod tests {
             render(&error, false),
             "error: data.csv: cannot be read\n  caused by: no such column\nhint: name it with --map\n"
         );
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_recognised_below_hints_and_causes() {
+        let hinted: anyhow::Result<()> = Err(Usage("--x must be 1".into())).hint("write --x 1");
+        assert!(is_usage(&hinted.context("cannot start").expect_err("an error")));
+        let other: anyhow::Result<()> = Err(anyhow::anyhow!("no such file")).hint("name another");
+        assert!(!is_usage(&other.expect_err("an error")));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! }
 //! ```
 
+mod advised;
 mod common;
 mod config;
 mod error;
@@ -22,6 +23,7 @@ mod run;
 mod stage;
 mod terminal;
 
+pub use advised::Advised;
 pub use common::{Common, Output, StageArgs};
 pub use error::{Hint, Hinted, Usage};
 pub use interrupt::{Interrupt, watch_interrupts};

@@ -1,6 +1,6 @@
 //! The frame around every binary: arguments in, exit code out.
 
-use crate::error::{is_broken_pipe, render};
+use crate::error::{is_broken_pipe, is_usage, render};
 use crate::make::{variables, with_variables};
 use crate::terminal::{colours, set_quiet, to_stderr, to_stdout};
 use crate::{Common, Outcome, StageArgs, Usage, VERSION, config};
@@ -110,7 +110,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     to_stderr(&with_variables(&render(error, colours())));
-    ExitCode::from(if error.chain().any(<dyn std::error::Error>::is::<Usage>) { 2 } else { 1 })
+    ExitCode::from(if is_usage(error) { 2 } else { 1 })
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -1,7 +1,7 @@
 //! What every stage that fills a folder does before it works.
 
 use crate::{Hint, Outcome, Report, Usage};
-use artifact::{FileRecord, Identity, Manifest};
+use artifact::{FileRecord, FolderLock, Identity, Manifest};
 use serde::Serialize;
 use std::path::Path;
 
@@ -17,8 +17,11 @@ pub fn identity(stage: &str, options: &impl Serialize, inputs: Vec<FileRecord>) 
 /// The outcome, where `folder` already holds what a stage of this identity would write and `force` is not set.
 ///
 /// # Errors
-/// Where a file of the folder cannot be read, or where the folder holds what another stage finished.
+/// Where a file of the folder cannot be read, where the folder holds what another stage finished, or while another process
+/// fills it.
 pub fn up_to_date(folder: &Path, identity: &Identity, force: bool) -> anyhow::Result<Option<Outcome>> {
+    // Only asked here, so that nobody works in vain: `OutputFolder::open` takes it for good.
+    drop(FolderLock::take(folder)?);
     if force {
         return Ok(None);
     }

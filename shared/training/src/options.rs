@@ -129,9 +129,11 @@ impl Options {
         }
     }
 
-    /// The learning rate over a run of `total_steps`.
+    /// The learning rate over a run of `total_steps`. A warm-up that would leave all of it at 0, which is one as long as a
+    /// run of one step, is left out.
     pub fn learning_rate_schedule(&self, total_steps: usize) -> Schedule {
         let warmup_steps = match self.warmup {
+            _ if total_steps == 1 => 0,
             Warmup::Ratio(ratio) => (ratio * total_steps as f64).ceil() as usize,
             Warmup::Steps(steps) => steps,
         };
@@ -202,6 +204,19 @@ mod tests {
         let half = Options { duration: Duration::Epochs(0.5), ..options };
         assert_eq!(half.total_steps(9), 2);
         assert_eq!(Options { duration: Duration::Steps(7), ..half }.total_steps(9), 7);
+    }
+
+    #[test]
+    fn no_warm_up_leaves_every_step_at_rate_0() {
+        for warmup in [Warmup::Ratio(0.03), Warmup::Ratio(1.0), Warmup::Steps(7)] {
+            for shape in [ScheduleShape::Constant, ScheduleShape::Linear, ScheduleShape::Cosine, ScheduleShape::Wsd] {
+                let options = Options { warmup, schedule: shape, ..Options::default() };
+                for steps in 1..5 {
+                    let schedule = options.learning_rate_schedule(steps);
+                    assert!((0..steps).any(|k| schedule.learning_rate(k) > 0.0), "{warmup:?} {shape:?} {steps}");
+                }
+            }
+        }
     }
 
     #[test]

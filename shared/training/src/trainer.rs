@@ -9,7 +9,7 @@ use crate::evaluate::largest_pass;
 use crate::gradients::Gradients;
 use crate::optimizer::AdamW;
 use crate::order::{RowOrder, counter_hash};
-use crate::preference::{self, PairSums, PreferenceRecord, Reference, Totals};
+use crate::preference::{self, PairSums, PreferenceRecord, Reference, Sides, Totals};
 use crate::{
     Observer, Options, Progress, Row, SavedState, Schedule, SegmentLoss, Snapshot, StepRecord, TrainingError, evaluate,
 };
@@ -119,6 +119,22 @@ impl<'a> Trainer<'a> {
             }
         }
         self.reference = reference;
+        Ok(())
+    }
+
+    /// The log-probabilities of the rows of the first `steps` steps under the model as it is now; the others are left at 0. For
+    /// runs that go no further.
+    ///
+    /// # Errors
+    /// What the model reports.
+    pub fn refer_to_start(&mut self, steps: usize) -> Result<(), TrainingError> {
+        self.reference.train = vec![Sides::default(); self.rows.len()];
+        for k in 0..steps.min(self.total_steps()) {
+            for index in self.rows_of_step(k) {
+                let found = preference::log_probabilities(&self.decoder, &self.rows[index..=index], 1)?;
+                self.reference.train[index] = found[0];
+            }
+        }
         Ok(())
     }
 
