@@ -338,6 +338,7 @@ impl<'a> Trainer<'a> {
         Workload {
             tokens: chosen.iter().map(|&index| self.rows[index].len()).sum(),
             targets: chosen.iter().map(|&index| self.rows[index].trained_tokens()).sum(),
+            losses: self.options.objective.losses(chosen.len()),
             accumulates: batch_size < self.options.rows_per_step() && chosen.len() < self.learnable.len(),
             checkpointed_layers: self.checkpointed_layers,
             scored_tokens: largest_pass(self.validation),

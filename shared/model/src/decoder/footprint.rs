@@ -7,9 +7,9 @@ use crate::description::{AttentionDescription, Description, FeedForward, LayerDe
 use crate::parts::{Lora, Weight};
 
 const F32: u64 = 4;
-/// Widest inner rows of a layer that products hold besides as packed copies, and that replaced buffers take before they
-/// are used again: measured.
-const PACKED: usize = 6;
+/// Inner rows of a layer, for each of its inner values, that products hold besides as packed copies, and that replaced
+/// buffers take before they are used again: measured.
+const PACKED: usize = 2;
 /// Copies of the gradient of a vocabulary's table beyond those that are counted: measured.
 const TABLES: u64 = 2;
 
@@ -20,6 +20,9 @@ pub struct Workload {
     pub tokens: usize,
     /// How many of them have a label.
     pub targets: usize,
+    /// Into how many losses those are parted whose gradients are held side by side: of preference pairs, each answer has its
+    /// own; otherwise 1.
+    pub losses: usize,
     /// Whether a step adds up the gradients of several micro-batches.
     pub accumulates: bool,
     /// Of so many first layers only the input is kept.
@@ -60,8 +63,8 @@ struct LayerCount {
     kept: usize,
     /// What is made again in its backward pass, per token.
     remade: usize,
-    /// Its widest inner row, per token.
-    inner: usize,
+    /// What products and replaced buffers take besides, per token.
+    packed: usize,
     /// What its backward pass needs besides, per token.
     work: usize,
     /// Its trained elements, and those of its largest trained tensor.
@@ -95,13 +98,16 @@ impl Decoder {
     /// While the loss is computed everything is kept.
     fn head(&self, layers: &[LayerCount], workload: Workload, fixed: Footprint, before: u64) -> Footprint {
         let Description { vocabulary, hidden, .. } = *self.description();
-        let (tokens, rows) = (workload.tokens as u64, kernels::logit_rows(vocabulary).min(workload.targets) as u64);
+        let of_loss = workload.targets.div_ceil(workload.losses.max(1));
+        let (tokens, rows) = (workload.tokens as u64, kernels::logit_rows(vocabulary).min(of_loss) as u64);
         let stream = F32 * tokens * hidden as u64;
         let logits = F32 * rows * vocabulary as u64;
         let of_weight = F32 * trained(self.output.as_ref().unwrap_or(&self.embedding.table)) as u64;
+        // Each loss but the last waits with its gradient of the weight.
+        let waiting = (workload.losses.max(1) as u64 - 1) * of_weight;
         // The last layer's result, the hidden states and their gradient; then that gradient twice more, or the logits.
-        let (with_logits, without) =
-            (F32 * rows * hidden as u64 + (1 + TABLES) * of_weight, 2 * stream + (3 + TABLES) * of_weight);
+        let with_logits = F32 * rows * hidden as u64 + (1 + TABLES) * of_weight + waiting;
+        let without = 2 * stream + (3 + TABLES) * of_weight + waiting;
         let kept = kept_below(layers, workload, layers.len());
         if logits + with_logits >= without {
             return Footprint { activations: kept, logits, work: 3 * stream + with_logits, gradients: before, ..fixed };
@@ -140,13 +146,13 @@ impl Decoder {
     /// The embedding's own gradient comes last, where the table is trained.
     fn lookup(&self, fixed: Footprint, trained_elements: u64) -> Footprint {
         let table = F32 * trained(&self.embedding.table) as u64;
-        Footprint { gradients: F32 * trained_elements, work: 3 * table, ..fixed }
+        Footprint { gradients: F32 * trained_elements, work: (3 + TABLES) * table, ..fixed }
     }
 
     /// A pass without gradients holds one layer at a time, then the logits of a chunk.
     fn scoring(&self, layers: &[LayerCount], tokens: usize, fixed: Footprint) -> Footprint {
         let Description { vocabulary, hidden, .. } = *self.description();
-        let layer = layers.iter().map(|layer| layer.kept + layer.remade + PACKED * layer.inner).max().unwrap_or(0);
+        let layer = layers.iter().map(|layer| layer.kept + layer.remade + layer.packed).max().unwrap_or(0);
         let logits = F32 * (kernels::logit_rows(vocabulary).min(tokens) * vocabulary) as u64;
         Footprint { work: F32 * (tokens * (layer + 5 * hidden)) as u64, logits, ..fixed }
     }
@@ -160,12 +166,16 @@ impl Decoder {
         let trained: Vec<usize> = self.layers[index].weights().into_iter().chain(adapters).map(trained).collect();
         let (attention, attention_work) = attention(&description.attention);
         let (feed_forward, inner, feed_forward_work) = feed_forward(&description.feed_forward);
+        // The inner values: what is kept of them, and the one that is made again.
+        let packed = PACKED * (feed_forward + inner);
+        let decomposed: usize =
+            linears.iter().map(|linear| linear.lora.as_ref().map_or(0, |lora| lora.kept_by_dora(linear))).sum();
         LayerCount {
             input: hidden,
-            kept: hidden + ranks + attention + stream(description, hidden) + feed_forward,
+            kept: hidden + ranks + attention + stream(description, hidden) + feed_forward + decomposed,
             remade: norms(description) * hidden + inner,
-            inner,
-            work: attention_work.max(feed_forward_work) + PACKED * inner + 3 * hidden,
+            packed,
+            work: attention_work.max(feed_forward_work) + packed + 3 * hidden,
             trained: (trained.iter().sum(), trained.iter().copied().max().unwrap_or(0)),
         }
     }

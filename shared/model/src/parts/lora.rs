@@ -47,6 +47,16 @@ impl Lora {
         self.a.tensor().dims()[0]
     }
 
+    /// Elements for each token that DoRA keeps for its backward pass: the output before it is scaled; with dropout also the
+    /// scaled one and what is added to it, and both parts of the input.
+    pub(crate) fn kept_by_dora(&self, linear: &Linear) -> usize {
+        match &self.dora {
+            None => 0,
+            Some(_) if self.dropout > 0.0 => 3 * linear.output + 2 * linear.input,
+            Some(_) => linear.output,
+        }
+    }
+
     /// The adapter's tensors.
     pub(crate) fn weights(&self) -> impl Iterator<Item = &Weight> {
         let magnitude = self.dora.as_ref().map(|dora| &dora.magnitude);

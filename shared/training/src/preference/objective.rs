@@ -106,6 +106,15 @@ impl Objective {
         }
     }
 
+    /// Into how many losses a micro-batch of so many rows is parted: each answer of a pair has its own, and the prompt where
+    /// it counts.
+    pub(crate) fn losses(&self, rows: usize) -> usize {
+        match self {
+            Self::Sft => 1,
+            _ => rows * if matches!(self.likelihood(), Some((_, true))) { 3 } else { 2 },
+        }
+    }
+
     /// The loss of a pair, without its likelihood.
     pub(crate) fn of(&self, facts: &PairFacts) -> PairLoss {
         match self {
