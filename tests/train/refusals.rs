@@ -74,7 +74,7 @@ fn a_finished_run_is_never_resumed_into_another() {
     let Some(bench) = Bench::new("models/tinystories-chat-3M", 3, 14_000) else { return };
     for keep in ["0", "1"] {
         let run = |steps: &'static str, more: &[&'static str]| {
-            [&["--max-steps", steps, "--keep-checkpoints", keep], more].concat().to_vec()
+            [&["--max-steps", steps, "--keep-checkpoints", keep], more].concat()
         };
         bench.succeed(keep, &run("2", &[]));
         let before = contents(Path::new(&bench.path(keep)));
