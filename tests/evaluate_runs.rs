@@ -25,6 +25,11 @@ struct Lab {
 
 impl Lab {
     fn new() -> Option<Self> {
+        Self::with_wrong_rows(&[])
+    }
+
+    /// The answers of these rows have nothing to do with their questions.
+    fn with_wrong_rows(wrong: &[usize]) -> Option<Self> {
         let model = reference("models/tinystories-chat-3M")?;
         let lab = Self { folder: TempDir::new().unwrap(), model };
         let things = ["ball", "cat", "dog", "tree", "cake", "book", "boat", "bird"];
@@ -32,7 +37,10 @@ impl Lab {
             .map(|row| {
                 let (thing, kind) = (things[row % 8], ["toy", "pet"][row / 8 % 2]);
                 let prompt = format!("User: Do you like the {thing} number {row}?\nBot:");
-                let completion = format!(" Yes, I like the {thing}.");
+                let completion = match wrong.contains(&row) {
+                    true => " Zebra quantum seven purple".to_owned(),
+                    false => format!(" Yes, I like the {thing}."),
+                };
                 serde_json::json!({ "prompt": prompt, "completion": completion, "topic": kind }).to_string()
             })
             .collect();
@@ -118,6 +126,30 @@ fn every_split_column_and_suspect_of_a_run_is_accounted_for() {
             "{file}"
         );
     }
+}
+
+#[test]
+fn suspects_are_left_out_by_the_next_ingest() {
+    let Some(lab) = Lab::with_wrong_rows(&[17]) else { return };
+    lab.train("model", "5e-3");
+    let arguments = ["tokens", "--model", "MODEL", "--adapter", "model", "--baseline", "--split", "all"];
+    let said = lab.run("retune-evaluate", &[&arguments[..], &["--out", "eval"]].concat());
+    assert!(said.contains("likely mislabelled"), "{said}");
+    let again = ["rows.jsonl", "--keep", "topic", "--exclude", "eval/suspects.parquet", "--out", "again"];
+    let said = lab.run("retune-ingest", &again);
+    let rejects = artifact::read_rejects(&lab.path("again/rejects.parquet")).unwrap();
+    assert!(rejects.iter().all(|reject| reject.code == "excluded"), "{rejects:?}");
+    let wrong = rejects.iter().find(|reject| reject.source_row == 18).expect("the row with the wrong answer");
+    assert_eq!(wrong.detail, "listed in suspects.parquet (likely_mislabelled)");
+    assert!(said.contains(&format!("72 rows in = {} out + {} rejected", 72 - rejects.len(), rejects.len())), "{said}");
+    // Named again, nothing is done again; an empty list is another input.
+    assert!(lab.run("retune-ingest", &again).contains("up to date"));
+    fs::write(lab.path("ids.csv"), "name\nx\n").unwrap();
+    lab.command("retune-ingest", &["rows.jsonl", "--exclude", "ids.csv", "--out", "other"])
+        .assert()
+        .code(1)
+        .stderr(contains("expected a column id, found: name"));
+    assert!(!lab.path("other").exists());
 }
 
 #[test]

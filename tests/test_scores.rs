@@ -177,3 +177,25 @@ fn costs_are_told_and_may_be_asked_for_and_change_no_other_file() {
     assert!(stderr(&missed).contains("MISSED"), "{}", stderr(&missed));
     assert!(read(&folder.path().join("missed/scorecard.json"))["gates"][0]["missed_by"].as_f64().unwrap() > 0.0);
 }
+
+#[test]
+fn a_gate_on_the_base_and_an_endless_scorer_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("answers.jsonl");
+    lines(&file, &[json!({ "prediction": "a", "reference": "a" })]);
+    let run = |arguments: &[&str]| {
+        let out = folder.path().join("out");
+        let mut command = program("retune-test");
+        command.arg("--predictions").arg(&file).arg("--out").arg(&out).args(arguments);
+        let text = stderr(&command.assert().code(1));
+        assert!(!out.exists(), "{text}");
+        text
+    };
+    let text = run(&["--gate", "exact_match-baseline>=0"]);
+    assert!(text.contains("answers.jsonl has no answers of one") && text.contains("baseline_prediction"), "{text}");
+    let text = run(&["--scorer", "x=yes 1"]);
+    assert!(text.contains("scorer x: expected 1 scores, found more"), "{text}");
+    let mut command = program("retune-test");
+    command.arg("--predictions").arg(folder.path()).arg("--out").arg(folder.path().join("out"));
+    command.assert().code(1).stderr(contains("is a folder, not a file"));
+}

@@ -179,7 +179,11 @@ fn question(record: &Record) -> Result<Question> {
         _ => return Err(anyhow!("no list of choices")),
     };
     if choices.len() < 2 || choices.iter().any(String::is_empty) {
-        return Err(anyhow!("expected at least two choices with text, found {}", choices.len()));
+        let empty = choices.iter().filter(|choice| choice.is_empty()).count();
+        return Err(anyhow!(
+            "expected at least two choices, each with text, found {}, {empty} of them empty",
+            choices.len()
+        ));
     }
     let given = first(&["answer", "answerKey", "label", "gold"]).ok_or_else(|| anyhow!("no answer"))?;
     let answer = place(&given, &choices, &labels)

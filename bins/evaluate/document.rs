@@ -178,8 +178,17 @@ impl Findings<'_> {
 
     fn choices(&self) -> Option<Section> {
         let found = self.summary.choices.as_ref()?;
-        let lead = "The answer is the choice that the model finds most likely; acc_norm divides its log-likelihood by its \
-                    number of characters, as lm-evaluation-harness does. ± is the standard error.";
+        let few = match found.tuned.questions {
+            questions if questions < FEWEST_ROWS => {
+                let asked = cli::format::plural(questions as u64, "question");
+                format!(" {asked} cannot tell the models apart ({FEWEST_ROWS} are the least).")
+            }
+            _ => String::new(),
+        };
+        let lead = format!(
+            "The answer is the choice that the model finds most likely; acc_norm divides its log-likelihood by its number of \
+             characters, as lm-evaluation-harness does. ± is the standard error.{few}"
+        );
         let mut table = Table::new("", &["Model", "#acc", "#±", "#acc_norm", "#±", "#Questions"]);
         for (name, summary) in [("base", found.baseline), ("tuned", Some(found.tuned))] {
             let Some(summary) = summary else { continue };
@@ -209,7 +218,7 @@ impl Findings<'_> {
             return None;
         }
         let lead = "Examples that stand out by their losses over training; suspects.parquet lists them all with their ids, \
-                    to be looked at, mended, or left out.";
+                    to be looked at, mended, or left out with retune-ingest --exclude.";
         let mut section = Section::new("Suspects", lead);
         let kinds = [
             (SuspectReason::LikelyMislabelled, "Likely mislabelled: the loss stays far above the others'"),

@@ -112,6 +112,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Duplicates")]
     #[serde(skip)]
     pub(crate) decontaminate: Vec<String>,
+    /// Tables with a column `id`, such as suspects.parquet of retune-evaluate: the rows of these ids are set aside
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Duplicates")]
+    #[serde(skip)]
+    pub(crate) exclude: Vec<String>,
 
     /// Shares of the splits, by hash of the content: a row stays in its split when others are added; `files` takes the
     /// splits from the names of files and folders
@@ -161,7 +165,7 @@ impl cli::StageArgs for Args {
 impl Args {
     /// All files that decide the result, aside from the inputs proper.
     pub(crate) fn other_files(&self) -> impl Iterator<Item = PathBuf> {
-        self.decontaminate.iter().map(PathBuf::from)
+        self.decontaminate.iter().chain(&self.exclude).map(PathBuf::from)
     }
 }
 

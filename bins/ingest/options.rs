@@ -5,6 +5,7 @@ use std::thread::available_parallelism;
 use anyhow::Result;
 use dataset::contamination::Unseen;
 use dataset::duplicates::{Dedup, Near};
+use dataset::exclusion::Excluded;
 use dataset::ingest::{KeptColumn, OnBadRecord, Options};
 use dataset::inputs::{Container, Encoding, InputSet};
 use dataset::mapping::Mapping;
@@ -63,6 +64,7 @@ pub(crate) fn options(args: &Args, found: &InputSet) -> Result<Options> {
         },
         near: near(args)?,
         unseen: Unseen::default(),
+        excluded: Excluded::default(),
         split,
         split_by: match args.split_by.as_str() {
             "content" => SplitBy::Content,

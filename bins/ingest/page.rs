@@ -128,6 +128,7 @@ fn meaning(code: &str) -> &'static str {
         "too_long" => "longer than asked",
         "bad_encoding" => "not valid in the encoding of the file",
         "bad_record" => "not a record of the shape of the file",
+        "excluded" => "named as one to leave out",
         "contaminated" => "shares a run of words with a text that must stay unseen",
         "sampled_out" => "left out by the weight of its source",
         "language" => "of another language than asked",

@@ -9,6 +9,7 @@ use artifact::files::REPORT_HTML;
 use artifact::{Committed, FileRecord, Identity, Manifest, OutputFolder, Rows, hash_file};
 use cli::{Hint, Outcome, Progress, Report, Unit, Usage};
 use dataset::contamination::Unseen;
+use dataset::exclusion::Excluded;
 use dataset::ingest::{Options, Summary, kept_labels};
 use dataset::inputs::{Input, InputSet, discover};
 use serde::Serialize;
@@ -37,6 +38,7 @@ fn ingest(args: &Args) -> Result<Outcome> {
     options.keep.extend(kept_labels(&found.inputs, &options)?);
     if args.dry_run {
         options.unseen = unseen(args)?;
+        options.excluded = excluded(args)?;
         let (summary, _) = read(&found, &options, None)?;
         return Ok(Outcome::Done(report::report(&summary, &found, None)));
     }
@@ -57,6 +59,7 @@ fn ingest(args: &Args) -> Result<Outcome> {
         known = Some(identity);
     }
     options.unseen = unseen(args)?;
+    options.excluded = excluded(args)?;
     let output = OutputFolder::open(folder)?;
     options.scratch = Some(folder.to_path_buf());
     let kept: Vec<String> = options.keep.iter().map(|kept| kept.name.clone()).collect();
@@ -113,6 +116,7 @@ fn stream(args: &Args, found: &InputSet, mut options: Options) -> Result<Outcome
         }
     }
     options.unseen = unseen(args)?;
+    options.excluded = excluded(args)?;
     let kept: Vec<String> = options.keep.iter().map(|kept| kept.name.clone()).collect();
     let tables = Tables::stream(args.rejects.as_deref(), &kept)?;
     let (summary, tables) = match read(found, &options, Some(tables)) {
@@ -190,4 +194,12 @@ fn unseen(args: &Args) -> Result<Unseen> {
     }
     let files = discover(&args.decontaminate)?;
     Ok(dataset::contamination::read(&files.inputs)?)
+}
+
+fn excluded(args: &Args) -> Result<Excluded> {
+    if args.exclude.is_empty() {
+        return Ok(Excluded::default());
+    }
+    let files = discover(&args.exclude)?;
+    Ok(dataset::exclusion::read(&files.inputs)?)
 }

@@ -87,6 +87,13 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         return Ok(Outcome::Interrupted(report));
     };
     let predictions = &answered.predictions;
+    if let (None, Some(gate)) = (&predictions.baseline_prediction, wanted.needs_baseline()) {
+        return Err(anyhow!(
+            "the gate `{gate}` compares with the base, and {} has no answers of one",
+            source.data_name()
+        ))
+        .hint("give each row a field baseline_prediction");
+    }
     let test = (0..predictions.id.len()).map(|row| {
         let reference = predictions.reference[row].first().map_or("", String::as_str);
         (predictions.id[row].as_str(), predictions.prompt[row].as_str(), reference)
@@ -191,7 +198,8 @@ impl<'a> Source<'a> {
                 );
             }
             if !path.is_file() {
-                return Err(anyhow!("{} does not exist", path.display()))
+                let what = if path.is_dir() { "is a folder, not a file" } else { "does not exist" };
+                return Err(anyhow!("{} {what}", path.display()))
                     .hint("--predictions takes a file with the columns prediction and reference");
             }
             return Ok(Self::File(path));

@@ -1,6 +1,6 @@
 //! A metric that a command of the user computes: rows go in as JSON lines, one score a row comes out.
 
-use std::io::Write;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow};
@@ -85,11 +85,28 @@ impl Scorer {
         }
         // Written beside the reading, so that neither side waits for the other; a command that does not read all is free to.
         let writer = std::thread::spawn(move || input.write_all(&lines).ok());
-        let output = child.wait_with_output().with_context(|| format!("scorer {} broke off", self.name))?;
-        let _ = writer.join();
-        if !output.status.success() {
-            return Err(anyhow!("scorer {} failed: {}", self.name, output.status)).hint(EXPECTED);
+        let broke_off = || format!("scorer {} broke off", self.name);
+        let mut output = Vec::new();
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
+        // A command that never ends would fill the memory: one line too many is enough to know.
+        for _ in 0..=texts.len() {
+            if lines.read_until(b'\n', &mut output).with_context(broke_off)? == 0 {
+                break;
+            }
         }
-        String::from_utf8(output.stdout).with_context(|| format!("scorer {} wrote what is no UTF-8", self.name))
+        let more = !lines.fill_buf().with_context(broke_off)?.is_empty();
+        if more {
+            let _ = child.kill();
+        }
+        drop(lines);
+        let status = child.wait().with_context(broke_off)?;
+        let _ = writer.join();
+        if more {
+            return Err(anyhow!("scorer {}: expected {} scores, found more", self.name, texts.len())).hint(EXPECTED);
+        }
+        if !status.success() {
+            return Err(anyhow!("scorer {} failed: {status}", self.name)).hint(EXPECTED);
+        }
+        String::from_utf8(output).with_context(|| format!("scorer {} wrote what is no UTF-8", self.name))
     }
 }

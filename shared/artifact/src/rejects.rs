@@ -29,13 +29,15 @@ pub enum Code {
     BadRecord,
     /// Overlaps with text it must not overlap with.
     Contaminated,
+    /// Named as one to leave out.
+    Excluded,
     /// No token of it would be trained on.
     NothingTrained,
 }
 
 impl Code {
     /// Every code, in the order in which reports list them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Duplicate,
         Self::NearDuplicate,
         Self::Empty,
@@ -44,6 +46,7 @@ impl Code {
         Self::BadEncoding,
         Self::BadRecord,
         Self::Contaminated,
+        Self::Excluded,
         Self::NothingTrained,
     ];
 
@@ -58,6 +61,7 @@ impl Code {
             Self::BadEncoding => "bad_encoding",
             Self::BadRecord => "bad_record",
             Self::Contaminated => "contaminated",
+            Self::Excluded => "excluded",
             Self::NothingTrained => "nothing_trained",
         }
     }

@@ -6,6 +6,7 @@
 pub mod contamination;
 pub mod duplicates;
 mod error;
+pub mod exclusion;
 pub mod identity;
 pub mod ingest;
 pub mod inputs;

@@ -43,7 +43,7 @@ mod values;
 
 pub use activation::{Activation, activate, gated};
 pub use adamw::{AdamWStep, adamw_update};
-pub use attention::{AttentionOptions, CachedSequence, attention, attention_decode};
+pub use attention::{AttentionOptions, CachedSequence, append_keys, attention, attention_decode};
 pub use columns::{add_to_columns, scale_columns};
 pub use cross_entropy::{CrossEntropy, CrossEntropyOptions, cross_entropy, cross_entropy_int8, logit_rows};
 pub use dora::{adapted_lengths, weight_square_sums};

@@ -10,12 +10,13 @@ use crate::{
     frozen::check_frozen,
     linear::add_bias,
     linear_frozen,
-    parallel::{CHUNK, build},
+    parallel::{CHUNK, Shared, build},
     product::Product,
     simd::{Kernel, LANES, dispatch, dot, mul_add, sum_lanes},
     tensors::{Floats, fused},
 };
 use candle_core::{Result, Tensor};
+use rayon::prelude::*;
 use std::{cell::RefCell, ops::Range};
 
 /// [`crate::linear`] without a gradient, for decoding: a row's result does not depend, to the bit, on the other rows.
@@ -64,8 +65,8 @@ pub fn linear_rows_independent_frozen(
     let ws: &[f32] = whole.as_deref().unwrap_or_default();
     // Each task owns some outputs of all rows, so that the weight is read once.
     let block = (CHUNK / inputs.max(1)).clamp(LANES, 256) / LANES * LANES;
-    let by_block = build(rows * outputs, rows * block, |index, y| {
-        let (first, count) = (index * block, y.len() / rows);
+    let part = |first: usize, y: &mut [f32]| {
+        let count = y.len() / rows;
         match layout {
             WeightLayout::OutputByInput => {
                 #[cfg(target_arch = "x86_64")]
@@ -79,14 +80,25 @@ pub fn linear_rows_independent_frozen(
             }
             WeightLayout::InputByOutput => columns(xs, ws, y, first, inputs, outputs),
         }
-    });
-    let mut y = vec![0.0; rows * outputs];
-    for (index, part) in by_block.chunks((rows * block).max(1)).enumerate() {
-        let count = part.len() / rows;
-        for (row, values) in part.chunks_exact(count).enumerate() {
-            y[row * outputs + index * block..][..count].copy_from_slice(values);
-        }
-    }
+    };
+    let mut y = if rows == 1 {
+        build(outputs, block, |index, y| part(index * block, y))
+    } else {
+        let whole = Shared::new(rows * outputs);
+        (0..if rows == 0 { 0 } else { outputs.div_ceil(block) }).into_par_iter().for_each(|index| {
+            let (first, count) = (index * block, block.min(outputs - index * block));
+            PART.with_borrow_mut(|own| {
+                own.resize(rows * count, 0.0);
+                part(first, own);
+                for (row, values) in own.chunks_exact(count).enumerate() {
+                    // SAFETY: these columns are this task's, and nothing reads them before all are written.
+                    unsafe { whole.row(row * outputs + first, count) }.copy_from_slice(values);
+                }
+            });
+        });
+        // SAFETY: the blocks cover each row.
+        unsafe { whole.written() }
+    };
     if let Some(bias) = bias {
         add_bias(&mut y, &Floats::of(&bias.contiguous()?)?);
     }
@@ -109,6 +121,8 @@ fn as_they_lie<'a>(
 }
 
 thread_local! {
+    /// The outputs of a task, before they go to their rows.
+    static PART: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     /// Rows that a task has widened: memory that each thread keeps.
     static WIDENED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }

@@ -11,7 +11,7 @@ pub struct KvCache {
     layers: Vec<Vec<Rows>>,
 }
 
-/// Keys and values of one layer and one sequence, `[T, G, D]` each.
+/// Keys of one layer and one sequence, in blocks as [`kernels::append_keys`] lays them out, and values, `[T, G, D]`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rows {
     pub(crate) keys: Vec<f32>,

@@ -23,6 +23,7 @@ use artifact::{Example, Reject, Split};
 use crate::contamination::Unseen;
 use crate::duplicates::{Dedup, Near};
 use crate::error::Result;
+use crate::exclusion::Excluded;
 use crate::mapping::{FieldPath, Mapping};
 use crate::mixing::Mix;
 use crate::quality::{Cleaning, Languages, Pii, Rules};
@@ -96,6 +97,8 @@ pub struct Options {
     pub near: Near,
     /// `--decontaminate`.
     pub unseen: Unseen,
+    /// `--exclude`.
+    pub excluded: Excluded,
     /// `--split` or `--as`.
     pub split: SplitPlan,
     /// `--split-by`.

@@ -7,7 +7,7 @@ mod blocks;
 mod decode;
 mod forward;
 
-pub use decode::{CachedSequence, attention_decode};
+pub use decode::{CachedSequence, append_keys, attention_decode};
 
 use crate::{
     Segments,

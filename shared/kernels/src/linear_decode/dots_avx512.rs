@@ -4,9 +4,11 @@
 use crate::{BlockFormat, simd::LANES, simd::sum_lanes};
 use half::{bf16, f16};
 use std::arch::x86_64::{
-    __m512, _mm_loadu_si128, _mm256_loadu_si256, _mm256_set1_epi16, _mm512_castsi512_ps, _mm512_cvtepi8_epi32,
-    _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps,
-    _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    __m128, __m512, _mm_add_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps,
+    _mm_unpacklo_ps, _mm256_loadu_si256, _mm256_set1_epi16, _mm512_add_ps, _mm512_castpd_ps, _mm512_castpd256_pd512,
+    _mm512_castps_pd, _mm512_castps512_ps128, _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
+    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_extractf32x4_ps, _mm512_extractf64x4_pd, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_mul_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
 };
 
 const F32: u8 = 0;
@@ -98,40 +100,100 @@ unsafe fn block<const FORM: u8, const R: usize, const W: usize>(
 ) -> usize {
     let mut sums = [[_mm512_setzero_ps(); W]; R];
     let whole = inputs - inputs % LANES;
-    for at in (0..whole).step_by(LANES) {
-        let mut b = [_mm512_setzero_ps(); W];
-        for (w, b) in b.iter_mut().enumerate() {
-            // SAFETY: sixteen elements from `at` on lie in each row.
-            *b = unsafe { sixteen::<FORM>(weight.start.add(w * weight.stride), at) };
-        }
-        for (r, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: as above.
-            let a = unsafe { _mm512_loadu_ps(x.add(r * inputs + at)) };
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum = _mm512_fmadd_ps(a, b, *sum);
+    let mut at = 0;
+    while at < whole {
+        // A block of 32 levels has one scale: it is read once for both vectors.
+        let vectors = if FORM == Q8_0 { 2 } else { 1 };
+        let mut b = [[_mm512_setzero_ps(); W]; 2];
+        for w in 0..W {
+            // SAFETY: sixteen elements from `at` on lie in each row, and whole blocks of 32.
+            unsafe {
+                let row = weight.start.add(w * weight.stride);
+                if FORM == Q8_0 {
+                    [b[0][w], b[1][w]] = block_of_levels(row.add(at / 32 * 34));
+                } else {
+                    b[0][w] = sixteen::<FORM>(row, at);
+                }
             }
         }
+        for (vector, b) in b.iter().enumerate().take(vectors) {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: as above.
+                let a = unsafe { _mm512_loadu_ps(x.add(r * inputs + at + vector * LANES)) };
+                for (sum, b) in sums.iter_mut().zip(b) {
+                    *sum = _mm512_fmadd_ps(a, *b, *sum);
+                }
+            }
+        }
+        at += vectors * LANES;
     }
     for (r, sums) in sums.iter().enumerate() {
-        for (w, sum) in sums.iter().enumerate() {
-            let mut lanes = [0.0f32; LANES];
-            // SAFETY: the array holds a vector; the rows of `x` and of the weight have all elements below `inputs`, and `y`
-            // has a place for each pair.
-            unsafe {
-                _mm512_storeu_ps(lanes.as_mut_ptr(), *sum);
-                let mut total = sum_lanes(lanes);
+        // SAFETY: the rows of `x` and of the weight have all elements below `inputs`, and `y` has a place for each pair.
+        unsafe {
+            let mut totals = totals(sums);
+            for (w, total) in totals.iter_mut().enumerate() {
                 for at in whole..inputs {
                     let one = one::<FORM>(weight.start.add(w * weight.stride), at);
-                    total = (*x.add(r * inputs + at)).mul_add(one, total);
+                    *total = (*x.add(r * inputs + at)).mul_add(one, *total);
                 }
-                *y.add(r * y_stride + w) = total;
             }
+            std::ptr::copy_nonoverlapping(totals.as_ptr(), y.add(r * y_stride), W);
         }
     }
     R
 }
 
-/// Sixteen elements of a row from `at` on, a multiple of sixteen.
+/// The sums over the lanes of each vector, by halves as [`sum_lanes`] adds them; four vectors at once stay in registers.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn totals<const W: usize>(sums: &[__m512; W]) -> [f32; W] {
+    let mut totals = [0.0; W];
+    if W == BLOCK {
+        let quarter = |sum: __m512| {
+            let upper = _mm512_castpd_ps(_mm512_castpd256_pd512(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(sum))));
+            let half = _mm512_add_ps(sum, upper);
+            let upper = _mm512_extractf32x4_ps::<1>(half);
+            _mm_add_ps(_mm512_castps512_ps128(half), upper)
+        };
+        let [a, b, c, d]: [__m128; BLOCK] = std::array::from_fn(|w| quarter(sums[w]));
+        // Four lanes of four vectors, turned: the lanes 0 of all, the lanes 1, 2 and 3.
+        let (ab, cd) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
+        let (ab_upper, cd_upper) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
+        let (first, second) = (_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
+        let (third, fourth) = (_mm_movelh_ps(ab_upper, cd_upper), _mm_movehl_ps(cd_upper, ab_upper));
+        let total = _mm_add_ps(_mm_add_ps(first, third), _mm_add_ps(second, fourth));
+        // SAFETY: the array has four places.
+        unsafe { _mm_storeu_ps(totals.as_mut_ptr(), total) };
+        return totals;
+    }
+    for (total, sum) in totals.iter_mut().zip(sums) {
+        let mut lanes = [0.0f32; LANES];
+        // SAFETY: the array holds a vector.
+        unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), *sum) };
+        *total = sum_lanes(lanes);
+    }
+    totals
+}
+
+/// The 32 elements of a block of 8-bit levels with their scale.
+///
+/// # Safety
+/// The block is there.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn block_of_levels(block: *const u8) -> [__m512; 2] {
+    // SAFETY: the caller's word; loads need no alignment.
+    unsafe {
+        let scale = _mm512_cvtph_ps(_mm256_set1_epi16(block.cast::<i16>().read_unaligned()));
+        let sixteen = |at: usize| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(block.add(2 + at).cast())));
+        [_mm512_mul_ps(sixteen(0), scale), _mm512_mul_ps(sixteen(16), scale)]
+    }
+}
+
+/// Sixteen elements of a row from `at` on, a multiple of sixteen, where the row has no blocks.
 ///
 /// # Safety
 /// As [`all`]; the elements exist.
@@ -145,12 +207,6 @@ unsafe fn sixteen<const FORM: u8>(row: *const u8, at: usize) -> __m512 {
             BF16 => {
                 let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(row.add(2 * at).cast()));
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
-            }
-            Q8_0 => {
-                let block = row.add(at / 32 * 34);
-                let scale = _mm512_cvtph_ps(_mm256_set1_epi16(block.cast::<i16>().read_unaligned()));
-                let levels = _mm512_cvtepi8_epi32(_mm_loadu_si128(block.add(2 + at % 32).cast()));
-                _mm512_mul_ps(_mm512_cvtepi32_ps(levels), scale)
             }
             _ => _mm512_loadu_ps(row.add(4 * at).cast()),
         }

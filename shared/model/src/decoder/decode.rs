@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use kernels::{AttentionOptions, CachedSequence, Segments, append_rows};
+use kernels::{AttentionOptions, CachedSequence, Segments, append_keys, append_rows};
 
 use super::Decoder;
 use crate::batch::segments;
@@ -142,9 +142,11 @@ impl Attend for OverCache<'_> {
         options: &AttentionOptions,
     ) -> Result<Tensor, ModelError> {
         let rows = self.cache.layer_mut(layer);
+        let elements = k.dim(1)? * k.dim(2)?;
         for (sequence, new) in self.run.iter().zip(self.new.iter()) {
-            append_rows(&mut rows[*sequence].keys, k, new.clone())?;
-            append_rows(&mut rows[*sequence].values, v, new)?;
+            let Rows { keys, values } = &mut rows[*sequence];
+            append_keys(keys, values.len() / elements.max(1), k, new.clone())?;
+            append_rows(values, v, new)?;
         }
         let cached: Vec<CachedSequence<'_>> = self
             .run
