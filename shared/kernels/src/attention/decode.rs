@@ -249,8 +249,8 @@ fn add_mean<const FMA: bool, const D: usize, const N: usize>(
             }
         }
     }
-    for place in whole..weights.len() {
-        let (weight, value) = (weights[place], at(place));
+    for (place, &weight) in weights.iter().enumerate().skip(whole) {
+        let value = at(place);
         for d in 0..D {
             sums[0][d] = mul_add::<FMA>(weight, value[d], sums[0][d]);
         }

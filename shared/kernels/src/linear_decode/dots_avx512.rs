@@ -105,14 +105,15 @@ unsafe fn block<const FORM: u8, const R: usize, const W: usize>(
         // A block of 32 levels has one scale: it is read once for both vectors.
         let vectors = if FORM == Q8_0 { 2 } else { 1 };
         let mut b = [[_mm512_setzero_ps(); W]; 2];
-        for w in 0..W {
+        let [left, right] = &mut b;
+        for (w, (left, right)) in left.iter_mut().zip(right).enumerate() {
             // SAFETY: sixteen elements from `at` on lie in each row, and whole blocks of 32.
             unsafe {
                 let row = weight.start.add(w * weight.stride);
                 if FORM == Q8_0 {
-                    [b[0][w], b[1][w]] = block_of_levels(row.add(at / 32 * 34));
+                    [*left, *right] = block_of_levels(row.add(at / 32 * 34));
                 } else {
-                    b[0][w] = sixteen::<FORM>(row, at);
+                    *left = sixteen::<FORM>(row, at);
                 }
             }
         }
