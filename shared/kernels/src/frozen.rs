@@ -2,8 +2,7 @@
 
 use crate::{
     Int8Matrix, StoredMatrix, WeightLayout,
-    linear::add_bias,
-    matmul::{Matrix, Product, multiply_add, multiply_sum},
+    matmul::{Matrix, Product, multiply_sum},
     parallel::{build, rows_per_chunk},
     profile::timed,
     tensors::{Floats, floats, fused, storage, tensor},
@@ -101,12 +100,7 @@ impl FrozenWeight {
     ) -> Result<Vec<f32>> {
         let (inputs, outputs) = self.in_and_out(layout)?;
         if let Self::Int8(matrix) = self {
-            let mut y = matrix.multiply(x);
-            if let Some(bias) = bias {
-                add_bias(&mut y, bias);
-            }
-            add_short(&mut y, short);
-            return Ok(y);
+            return Ok(matrix.multiply_sum(x, bias, short));
         }
         let weight = self.widened()?;
         let rhs = layout.input_by_output(&weight, inputs, outputs);
@@ -122,9 +116,7 @@ impl FrozenWeight {
     ) -> Result<Vec<f32>> {
         let (inputs, outputs) = self.in_and_out(layout)?;
         if let Self::Int8(matrix) = self {
-            let mut grad_x = matrix.multiply_gradient(grad);
-            add_short(&mut grad_x, short);
-            return Ok(grad_x);
+            return Ok(matrix.multiply_gradient(grad, short));
         }
         let weight = self.widened()?;
         let rhs = layout.input_by_output(&weight, inputs, outputs).transposed();
@@ -151,12 +143,6 @@ impl FrozenWeight {
 impl From<Tensor> for FrozenWeight {
     fn from(tensor: Tensor) -> Self {
         Self::Full(tensor)
-    }
-}
-
-fn add_short(result: &mut [f32], short: Option<Product>) {
-    if let Some(Product { lhs, rhs, scale }) = short {
-        multiply_add(result, lhs, rhs, scale);
     }
 }
 

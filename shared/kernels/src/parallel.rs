@@ -113,6 +113,12 @@ impl Shared {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
     }
 
+    /// A pointer to the first of some elements, to be written.
+    pub(crate) fn first(&self, start: usize, len: usize) -> *mut f32 {
+        assert!(start <= self.len && len <= self.len - start, "what is written lies inside the vector");
+        self.start.wrapping_add(start)
+    }
+
     /// The vector.
     ///
     /// # Safety

@@ -11,12 +11,14 @@ mod tile;
 
 use crate::{
     WeightLayout,
+    matmul::{Product, ShortProduct},
     parallel::{Shared, for_each_chunk},
 };
 use candle_core::{Device, Result, Tensor, bail};
 use pack::Packed;
 use rayon::prelude::*;
 use rows::{QuantizedRows, quantize};
+use tile::Tile;
 
 /// A frozen weight in 8 bits, ready for both directions.
 #[derive(Clone, Debug)]
@@ -88,24 +90,36 @@ impl Int8Matrix {
         Tensor::from_vec(values, self.dims(), &Device::Cpu)
     }
 
-    /// `x Wᵀ` for `x` `[N, in]`: `[N, out]`.
-    pub(crate) fn multiply(&self, x: &[f32]) -> Vec<f32> {
-        product(&quantize(x, self.inputs, None), &self.forward, Some(&self.scales))
+    /// `x Wᵀ` for `x` `[N, in]`, plus a bias to each row, plus a product over a short inner dimension: `[N, out]`.
+    pub(crate) fn multiply_sum(&self, x: &[f32], bias: Option<&[f32]>, short: Option<Product>) -> Vec<f32> {
+        product(&quantize(x, self.inputs, None), &self.forward, Columns { scales: Some(&self.scales), bias, short })
     }
 
-    /// As [`Int8Matrix::multiply`], into `y`; what it held before is not read.
+    /// As [`Int8Matrix::multiply_sum`] of nothing more, into `y`; what it held before is not read.
     pub(crate) fn multiply_into(&self, x: &[f32], y: &mut [f32]) {
         let rows = quantize(x, self.inputs, None);
         assert_eq!(y.len(), rows.scales.len() * self.outputs, "a result for each row and output");
         // SAFETY: the slice is borrowed until the product is done.
         let y = unsafe { Shared::over(y) };
-        product_into(&rows, &self.forward, Some(&self.scales), &y);
+        product_into(&rows, &self.forward, Columns { scales: Some(&self.scales), ..Columns::default() }, &y);
     }
 
-    /// `grad W` for `grad` `[N, out]`: `[N, in]`.
-    pub(crate) fn multiply_gradient(&self, grad: &[f32]) -> Vec<f32> {
-        product(&quantize(grad, self.outputs, Some(&self.scales)), &self.backward, None)
+    /// `grad W` for `grad` `[N, out]`, plus a product over a short inner dimension: `[N, in]`.
+    pub(crate) fn multiply_gradient(&self, grad: &[f32], short: Option<Product>) -> Vec<f32> {
+        let rows = quantize(grad, self.outputs, Some(&self.scales));
+        product(&rows, &self.backward, Columns { short, ..Columns::default() })
     }
+}
+
+/// What is done with the columns of a product before they are written.
+#[derive(Default)]
+struct Columns<'a> {
+    /// Multiplied with; one for each column.
+    scales: Option<&'a [f32]>,
+    /// Added; one for each column.
+    bias: Option<&'a [f32]>,
+    /// Added at the end.
+    short: Option<Product<'a>>,
 }
 
 /// The rows of a matrix as columns.
@@ -116,20 +130,23 @@ fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
 /// Rows of a task, and panels: a task's rows stay in a core's second cache while the panels pass by.
 const ROWS: usize = 96;
 const PANELS: usize = 16;
+// The short product adds to the tiles as they are written here.
+const _: () = assert!(tile::ROWS <= ShortProduct::TILE.0 && pack::COLUMNS == ShortProduct::TILE.1);
 
 /// Rows times a packed matrix, each result scaled by its row's and its column's scale.
-fn product(rows: &QuantizedRows, matrix: &Packed, column_scales: Option<&[f32]>) -> Vec<f32> {
+fn product(rows: &QuantizedRows, matrix: &Packed, columns: Columns) -> Vec<f32> {
     let y = Shared::new(rows.scales.len() * matrix.columns());
-    product_into(rows, matrix, column_scales, &y);
+    product_into(rows, matrix, columns, &y);
     // SAFETY: the product writes every row and every column.
     unsafe { y.written() }
 }
 
-fn product_into(rows: &QuantizedRows, matrix: &Packed, column_scales: Option<&[f32]>, y: &Shared) {
+fn product_into(rows: &QuantizedRows, matrix: &Packed, of: Columns, y: &Shared) {
     let (count, columns) = (rows.scales.len(), matrix.columns());
     let blocks = count.div_ceil(ROWS);
     let groups = matrix.panels().div_ceil(PANELS);
     let kernel = tile::kernel();
+    let short = of.short.map(|short| ShortProduct::new(short, count, columns));
     let task = |index: usize| {
         let (block, group) = (index / groups, index % groups);
         let range = block * ROWS..count.min((block + 1) * ROWS);
@@ -138,23 +155,23 @@ fn product_into(rows: &QuantizedRows, matrix: &Packed, column_scales: Option<&[f
             let width = pack::COLUMNS.min(columns - first);
             for row in range.clone().step_by(tile::ROWS) {
                 let height = tile::ROWS.min(range.end - row);
-                let sums = kernel(rows.tile(row, height), matrix.panel(panel), height);
-                for (r, sums) in sums.iter().enumerate().take(height) {
-                    let correction = pack::OFFSET * rows.sums[row + r];
-                    let scale = rows.scales[row + r];
-                    // SAFETY: each task owns its rows by its columns, and writes each element once.
-                    let y = unsafe { y.row((row + r) * columns + first, width) };
-                    match column_scales {
-                        None => {
-                            for (y, sum) in y.iter_mut().zip(sums) {
-                                *y = (sum - correction) as f32 * scale;
-                            }
-                        }
-                        Some(scales) => {
-                            for ((y, sum), column) in y.iter_mut().zip(sums).zip(&scales[first..]) {
-                                *y = (sum - correction) as f32 * column * scale;
-                            }
-                        }
+                // SAFETY: each task owns its rows by its columns, and writes each element
+                // once; they lie inside the result, which has `columns` for each row.
+                unsafe {
+                    let start = y.first(row * columns + first, (height - 1) * columns + width);
+                    kernel(&Tile {
+                        rows: rows.tile(row, height),
+                        panel: matrix.panel(panel),
+                        row_scales: &rows.scales[row..row + height],
+                        row_sums: &rows.sums[row..row + height],
+                        column_scales: of.scales.map(|values| &values[first..first + width]),
+                        bias: of.bias.map(|values| &values[first..first + width]),
+                        y: start,
+                        y_stride: columns,
+                        width,
+                    });
+                    if let Some(short) = &short {
+                        short.add(start, row..row + height, panel);
                     }
                 }
             }

@@ -6,6 +6,7 @@
 
 mod micro;
 mod pack;
+mod short;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use crate::{parallel::Shared, profile::count};
 use micro::{COLUMNS, Micro, Part, ROWS, Tile};
 use pack::Layout;
 use rayon::prelude::*;
+pub(crate) use short::ShortProduct;
 use std::{cell::Cell, ops::Range};
 
 /// A matrix inside a slice; strides are in elements.
