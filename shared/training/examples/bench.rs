@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::process::Command;
 
 use candle_core::{Device, Tensor};
-use model::{Decoder, LoraConfig, ModelConfig, ModelError, TensorSource, Trainable};
+use model::{Decoder, Hold, LoraConfig, ModelConfig, ModelError, TensorSource, Trainable};
 use serde_json::{Value, json};
 use training::{Duration, Options, Row, Trainer};
 
@@ -27,15 +27,20 @@ struct Work {
     rows: usize,
     tokens: usize,
     threads: usize,
+    /// Whether every layer keeps its input alone.
+    checkpointed: bool,
+    hold: Hold,
 }
 
 const fn work(name: &'static str, shape: fn() -> Value, full: bool, (rows, tokens): (usize, usize)) -> Work {
-    Work { name, shape, full, rows, tokens, threads: 0 }
+    Work { name, shape, full, rows, tokens, threads: 0, checkpointed: false, hold: Hold::InFull }
 }
 
-const TABLE: [Work; 10] = [
+const TABLE: [Work; 12] = [
     work("135M-lora-4x512", smollm_135m, false, (4, 512)),
     Work { threads: 1, ..work("135M-lora-4x512-1-thread", smollm_135m, false, (4, 512)) },
+    Work { checkpointed: true, ..work("135M-lora-4x512-checkpointed", smollm_135m, false, (4, 512)) },
+    Work { hold: Hold::Int8, ..work("135M-int8-4x512", smollm_135m, false, (4, 512)) },
     work("135M-lora-16x128", smollm_135m, false, (16, 128)),
     work("135M-lora-1x2048", smollm_135m, false, (1, 2048)),
     work("135M-full-4x512", smollm_135m, true, (4, 512)),
@@ -81,7 +86,7 @@ fn main() -> Result<(), Failure> {
     let only = arguments.get(1).map_or("", String::as_str);
     let header = ["work", "tokens/s", "ms/step", "GFLOP/s", "peak", "of peak", "memory"];
     let [a, b, c, d, e, f, g] = header;
-    println!("{a:26} {b:>9} {c:>9} {d:>8} {e:>8} {f:>8} {g:>10}   longest operations");
+    println!("{a:28} {b:>9} {c:>9} {d:>8} {e:>8} {f:>8} {g:>10}   longest operations");
     for work in TABLE.iter().filter(|work| work.name.contains(only)) {
         let line = in_own_process(work)?;
         print_line(&line);
@@ -117,7 +122,7 @@ fn print_line(line: &Value) {
         list.iter().take(5).map(share).collect()
     });
     println!(
-        "{:26} {:9.0} {:9.1} {:8.0} {:8.0} {:7.0}% {:6.2} GiB   {}",
+        "{:28} {:9.0} {:9.1} {:8.0} {:8.0} {:7.0}% {:6.2} GiB   {}",
         line["work"].as_str().unwrap_or_default(),
         number("tokens_per_second"),
         1e3 * number("step_seconds"),
@@ -133,8 +138,11 @@ fn print_line(line: &Value) {
 fn measure(work: &Work) -> Result<Value, Failure> {
     const TIMED: usize = 5;
     let config = ModelConfig::from_json(&(work.shape)())?;
-    let trainable = if work.full { Trainable::All } else { Trainable::Nothing };
-    let mut decoder = Decoder::load(&config, &Random(&config), trainable)?;
+    let mut decoder = if work.full {
+        Decoder::load(&config, &Random(&config), Trainable::All)?
+    } else {
+        Decoder::load_frozen(&config, &Random(&config), work.hold, &mut |_, _| ())?
+    };
     if !work.full {
         decoder.add_lora(&LoraConfig::default(), 1)?;
     }
@@ -147,6 +155,9 @@ fn measure(work: &Work) -> Result<Value, Failure> {
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     let options = Options { duration: Duration::Epochs(1.0), batch_size: work.rows, ..Options::default() };
     let mut trainer = Trainer::new(&decoder, &rows, &[], &options)?;
+    if work.checkpointed {
+        trainer.checkpoint_activations(usize::MAX);
+    }
     trainer.step()?;
     let mut seconds = Vec::new();
     for _ in 0..TIMED {
