@@ -73,7 +73,10 @@ fn a_short_product_and_a_bias_are_added_as_if_afterwards() {
 }
 
 fn close(found: &[f32], expected: &[f32]) {
-    assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-5 * (1.0 + b.abs())), "{found:?}\n{expected:?}");
+    assert!(
+        found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-5 * (1.0 + b.abs())),
+        "{found:?}\n{expected:?}"
+    );
 }
 
 /// The formula, in `f64` on the quantised numbers.
