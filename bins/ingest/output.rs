@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Stdout};
 use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use artifact::{
     Example, ExampleStream, ExampleWriter, FinishedFile, OutputFolder, Reject, RejectWriter, Split, stage_file,
@@ -84,21 +85,71 @@ impl Tables {
     }
 }
 
-/// Takes the rows and moves the bar.
+/// What goes to the thread that writes.
+pub(crate) enum Parcel {
+    Examples(Split, Vec<Example>),
+    Rejects(Vec<Reject>),
+    /// There are no more rows.
+    Complete,
+}
+
+/// What has become of the tables when all rows are in them.
+pub(crate) enum Written {
+    /// Completed, waiting for the folder's commit.
+    Folder(Vec<FinishedFile>),
+    /// Still open: the end of a stream says that all is well.
+    Stream(Tables),
+}
+
+/// Writes what arrives until there is no more, with the rows of both kinds.
+///
+/// # Errors
+/// What keeps a table from being written.
+pub(crate) fn write(mut tables: Tables, parcels: &Receiver<Parcel>) -> Result<Option<(Written, (u64, u64))>> {
+    for parcel in parcels {
+        match parcel {
+            Parcel::Examples(split, rows) => tables.examples(split, &rows)?,
+            Parcel::Rejects(rows) => tables.rejects(&rows)?,
+            Parcel::Complete => {
+                let rows = tables.rows();
+                let written = match tables {
+                    folder @ Tables::Folder { .. } => Written::Folder(folder.finish()?),
+                    stream @ Tables::Stream { .. } => Written::Stream(stream),
+                };
+                return Ok(Some((written, rows)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Passes the rows on and moves the bar.
 pub(crate) struct Watched<'a> {
     /// `None` on a dry run.
-    pub(crate) tables: Option<Tables>,
+    pub(crate) writer: Option<SyncSender<Parcel>>,
     pub(crate) progress: &'a Progress,
     pub(crate) interrupt: &'a Interrupt,
 }
 
+impl Watched<'_> {
+    fn send(&self, parcel: Parcel) -> Result<()> {
+        // Nobody listens any more where writing has failed, which then tells why.
+        let gone = |_| dataset::Error::Interrupted;
+        self.writer.as_ref().map_or(Ok(()), |writer| writer.send(parcel).map_err(gone))
+    }
+}
+
 impl Sink for Watched<'_> {
     fn examples(&mut self, split: Split, examples: Vec<Example>) -> Result<()> {
-        self.tables.as_mut().map_or(Ok(()), |tables| tables.examples(split, &examples))
+        self.send(Parcel::Examples(split, examples))
     }
 
     fn rejects(&mut self, rejects: Vec<Reject>) -> Result<()> {
-        self.tables.as_mut().map_or(Ok(()), |tables| tables.rejects(&rejects))
+        self.send(Parcel::Rejects(rejects))
+    }
+
+    fn complete(&mut self) -> Result<()> {
+        self.send(Parcel::Complete)
     }
 
     fn proceed(&mut self, bytes: u64, rows: u64) -> bool {

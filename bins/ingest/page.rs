@@ -94,6 +94,16 @@ fn sources(summary: &Summary) -> Section {
     let mut notes: Vec<String> = Vec::new();
     for file in summary.files.iter().take(FILES) {
         notes.extend(file.notes.iter().map(|note| format!("{}: {note}", file.file)));
+        let told = [
+            ("columns not used", file.unused_columns.join(", ")),
+            ("keys of turns not used", crate::report::counted(&file.unused_turn_keys)),
+            ("roles", crate::report::counted(&file.renamed_roles)),
+        ];
+        notes.extend(
+            told.into_iter()
+                .filter(|(_, what)| !what.is_empty())
+                .map(|(which, what)| format!("{}: {which}: {what}", file.file)),
+        );
     }
     let section = Section::new("Sources", lead).with(Block::Table(table));
     if notes.is_empty() { section } else { section.with(Block::List { items: notes }) }

@@ -87,6 +87,14 @@ fn files(text: &mut String, summary: &Summary, found: &InputSet) {
             let columns = file.unused_columns.join(", ");
             line(text, &format!("  columns not used: {columns} (--keep {} keeps one)", file.unused_columns[0]));
         }
+        if let Some((key, _)) = file.unused_turn_keys.first_key_value() {
+            let field = if file.format == "sharegpt" { "conversations" } else { "messages" };
+            let keys = counted(&file.unused_turn_keys);
+            line(text, &format!("  keys of turns not used: {keys} (--keep '{key}={field}[].{key}' keeps one)"));
+        }
+        if !file.renamed_roles.is_empty() {
+            line(text, &format!("  roles: {}", counted(&file.renamed_roles)));
+        }
     }
     if summary.files.len() > FILES_SHOWN {
         line(text, &format!("… and {}", plural((summary.files.len() - FILES_SHOWN) as u64, "more file")));
@@ -94,6 +102,19 @@ fn files(text: &mut String, summary: &Summary, found: &InputSet) {
     for (path, reason) in &found.passed_over {
         line(text, &format!("passed over: {} ({reason})", path.display()));
     }
+}
+
+/// Names with their turns, the most frequent first.
+pub(crate) fn counted(turns: &std::collections::BTreeMap<String, u64>) -> String {
+    const SHOWN: usize = 8;
+    let mut sorted: Vec<(&String, &u64)> = turns.iter().collect();
+    sorted.sort_by(|left, right| right.1.cmp(left.1).then(left.0.cmp(right.0)));
+    let mut shown: Vec<String> =
+        sorted.iter().take(SHOWN).map(|(name, turns)| format!("{name} ({})", plural(**turns, "turn"))).collect();
+    if sorted.len() > SHOWN {
+        shown.push(format!("and {} more", sorted.len() - SHOWN));
+    }
+    shown.join(", ")
 }
 
 fn line(text: &mut String, line: &str) {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use anyhow::Result;
 use artifact::files::REPORT_HTML;
@@ -15,7 +16,7 @@ use dataset::inputs::{Input, InputSet, discover};
 use serde::Serialize;
 
 use crate::args::Args;
-use crate::output::{Tables, Watched};
+use crate::output::{self, Tables, Watched, Written};
 use crate::{options, page, report};
 
 /// Runs the stage.
@@ -71,7 +72,7 @@ fn ingest(args: &Args) -> Result<Outcome> {
         let hashed = hashing.and_then(|hashing| hashing.join().ok());
         (read, hashed)
     });
-    let (summary, tables) = match read {
+    let (summary, written) = match read {
         Err(error) if is_interrupt(&error) => return Ok(interrupted()),
         read => read?,
     };
@@ -80,7 +81,11 @@ fn ingest(args: &Args) -> Result<Outcome> {
         (None, Some(identity)) => identity?,
         (None, None) => self::identity(args, &found, &options)?,
     };
-    let mut outputs = tables.map(Tables::finish).transpose()?.unwrap_or_default();
+    let mut outputs = match written {
+        Some(Written::Folder(files)) => files,
+        Some(Written::Stream(tables)) => tables.finish()?,
+        None => Vec::new(),
+    };
     if args.report {
         outputs.push(output.stage_bytes(REPORT_HTML, page::page(&summary, args)?.as_bytes())?);
     }
@@ -119,11 +124,13 @@ fn stream(args: &Args, found: &InputSet, mut options: Options) -> Result<Outcome
     options.excluded = excluded(args)?;
     let kept: Vec<String> = options.keep.iter().map(|kept| kept.name.clone()).collect();
     let tables = Tables::stream(args.rejects.as_deref(), &kept)?;
-    let (summary, tables) = match read(found, &options, Some(tables)) {
+    let (summary, written) = match read(found, &options, Some(tables)) {
         Err(error) if is_interrupt(&error) => return Ok(interrupted()),
         read => read?,
     };
-    tables.map(Tables::finish).transpose()?;
+    if let Some(Written::Stream(tables)) = written {
+        tables.finish()?;
+    }
     let mut report = report::report(&summary, found, Some(Path::new("standard output")));
     if summary.rejected > 0 && args.rejects.is_none() {
         report.text.push_str("\nnote: the rejected rows were not kept: --rejects FILE.parquet keeps them");
@@ -131,20 +138,31 @@ fn stream(args: &Args, found: &InputSet, mut options: Options) -> Result<Outcome
     Ok(Outcome::Done(report))
 }
 
-fn read(found: &InputSet, options: &Options, tables: Option<Tables>) -> Result<(Summary, Option<Tables>)> {
+/// Reads all inputs; the tables are written, and completed where they are files, by a thread of their own.
+fn read(found: &InputSet, options: &Options, tables: Option<Tables>) -> Result<(Summary, Option<Written>)> {
+    /// Chunks that may wait for the writer.
+    const WAITING: usize = 4;
     let sizes = found.inputs.iter().chain(&options.aligned).map(|input| input.size);
     let progress = Progress::new("reading", sizes.sum(), Unit::Bytes);
     let interrupt = cli::watch_interrupts("stopping: nothing will be written")?;
-    let mut sink = Watched { tables, progress: &progress, interrupt: &interrupt };
     let bytes = Arc::new(dataset::inputs::Progress::default());
-    let summary = dataset::ingest::run(&found.inputs, options, &bytes, &mut sink)?;
-    let tables = sink.tables;
-    if let Some((written, rejected)) = tables.as_ref().map(Tables::rows)
-        && (written, rejected) != (summary.written, summary.rejected)
-    {
-        return Err(dataset::Error::RowsDoNotAddUp { read: summary.read, written, rejected }.into());
+    let (summary, written) = std::thread::scope(|scope| {
+        let (sender, parcels) = sync_channel(WAITING);
+        let writer = tables.map(|tables| scope.spawn(move || output::write(tables, &parcels)));
+        let mut sink = Watched { writer: writer.as_ref().map(|_| sender), progress: &progress, interrupt: &interrupt };
+        let summary = dataset::ingest::run(&found.inputs, options, &bytes, &mut sink);
+        drop(sink);
+        let written = writer.map(|writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        (summary, written)
+    });
+    // Where writing failed, that is the reason.
+    let written = written.transpose()?.flatten();
+    let summary = summary?;
+    let Some((written, (examples, rejected))) = written else { return Ok((summary, None)) };
+    if (examples, rejected) != (summary.written, summary.rejected) {
+        return Err(dataset::Error::RowsDoNotAddUp { read: summary.read, written: examples, rejected }.into());
     }
-    Ok((summary, tables))
+    Ok((summary, Some(written)))
 }
 
 /// The partner of each input.

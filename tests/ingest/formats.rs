@@ -55,6 +55,31 @@ fn the_same_example_in_every_shape() {
 }
 
 #[test]
+fn what_no_example_takes_is_told_and_counted() {
+    let row = |n: usize| {
+        format!(r#"{{"messages":[{{"role":"human","content":"q{n}"}},{{"role":"assistant","content":"a"}}]}}"#)
+    };
+    let mut rows: Vec<String> = (0..100).map(row).collect();
+    rows.push(
+        r#"{"messages":[{"role":"human","content":"q"},{"role":"assistant","content":"a","mood":"glad"}],"late":1}"#
+            .into(),
+    );
+    let bench = Bench::new();
+    let run = bench.write("a.jsonl", rows.join("\n")).ingest(&["a.jsonl", "--as", "train"]).succeeded();
+    for part in [
+        "columns not used: late",
+        "keys of turns not used: mood (1 turn)",
+        "messages[].mood",
+        "human → user (101 turns)",
+    ] {
+        assert!(run.stderr.contains(part), "no `{part}` in {}", run.stderr);
+    }
+    // The advice works.
+    bench.ingest(&["a.jsonl", "--as", "train", "--force", "--keep", "mood=messages[].mood"]).succeeded();
+    assert_eq!(bench.examples("train")[100].extra, [Some("glad".to_owned())]);
+}
+
+#[test]
 fn classification_table_by_template() {
     let bench = Bench::new();
     bench.write("a.csv", "text,label\n\"Hi, there\",greeting\n");

@@ -178,7 +178,8 @@ impl ExampleWriter {
 /// The columns of [`schema`] for these examples, each with `extra` kept values.
 pub(crate) fn columns(examples: &[Example], extra: usize) -> Vec<ArrayRef> {
     let text_column = |value: &dyn Fn(&Example) -> Option<&str>| -> ArrayRef {
-        let mut builder = StringBuilder::new();
+        let bytes = examples.iter().filter_map(value).map(str::len).sum();
+        let mut builder = StringBuilder::with_capacity(examples.len(), bytes);
         examples.iter().for_each(|example| builder.append_option(value(example)));
         Arc::new(builder.finish())
     };

@@ -9,15 +9,18 @@ use arrow::ipc::reader::StreamReader;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 use std::fs::File;
-use std::io::{BufReader, Read, Stdin};
+use std::io::{BufReader, Read, Seek, Stdin};
 use std::path::{Path, PathBuf};
 
 /// Rows a row group holds at most.
 const ROW_GROUP: usize = 64 * 1024;
 /// Bytes after which a row group ends early: rows of thousands of tokens would otherwise pile up in memory.
 const ROW_GROUP_BYTES: usize = 64 << 20;
+/// Columns whose values differ from row to row: a dictionary of them, or their least and greatest, help no reader.
+const DIFFERENT: [&str; 4] = ["id", "text", "record", "source_row"];
 /// Rows a batch holds at most while reading.
 const BATCH: usize = 4096;
 /// Bytes a batch holds about at most: of long rows it has fewer.
@@ -42,12 +45,17 @@ impl TableWriter {
     pub fn new(file: StagedFile, schema: SchemaRef) -> Result<Self> {
         let path = file.path().to_path_buf();
         let level = ZstdLevel::try_new(1).expect("level 1 exists");
-        let properties = WriterProperties::builder()
+        let mut properties = WriterProperties::builder()
             .set_created_by(concat!("retune ", env!("CARGO_PKG_VERSION")).into())
             .set_compression(Compression::ZSTD(level))
-            .set_max_row_group_row_count(Some(ROW_GROUP))
-            .build();
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))
+            .set_max_row_group_row_count(Some(ROW_GROUP));
+        for column in DIFFERENT {
+            let column = ColumnPath::from(column);
+            properties = properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_statistics_enabled(column, EnabledStatistics::None);
+        }
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()))
             .map_err(|source| ArtifactError::Parquet { path: path.clone(), source })?;
         Ok(Self { path, schema, writer, rows: 0 })
     }
@@ -101,6 +109,23 @@ fn write_error(path: &Path, error: parquet::errors::ParquetError) -> ArtifactErr
     }
 }
 
+/// What a file is that does not begin as Parquet does, in words.
+fn other_than_parquet(file: &mut File) -> std::io::Result<Option<&'static str>> {
+    let mut first = Vec::new();
+    file.take(4096).read_to_end(&mut first)?;
+    file.rewind()?;
+    let plain = || first.iter().copied().find(|byte| !byte.is_ascii_whitespace());
+    Ok(Some(match first[..] {
+        [b'P', b'A', b'R', b'1', ..] => return Ok(None),
+        [] => "an empty file",
+        [b'A', b'R', b'R', b'O', b'W', b'1', ..] | [0xff, 0xff, 0xff, 0xff, ..] => "an Arrow IPC file",
+        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => "compressed data",
+        _ if first.contains(&0) => "binary data of another kind",
+        _ if matches!(plain(), Some(b'{' | b'[')) => "JSON",
+        _ => "text, such as CSV",
+    }))
+}
+
 /// Reads a table batch by batch: a Parquet file, or standard input as an Arrow IPC stream.
 pub struct TableReader {
     path: PathBuf,
@@ -144,7 +169,15 @@ impl TableReader {
         if path.as_os_str() == STREAM {
             return Self::stream(path);
         }
-        let file = File::open(path).map_err(ArtifactError::io("cannot read", path))?;
+        let mut file = File::open(path).map_err(ArtifactError::io("cannot read", path))?;
+        if let Some(found) = other_than_parquet(&mut file).map_err(ArtifactError::io("cannot read", path))? {
+            return Err(ArtifactError::Unexpected {
+                path: path.into(),
+                expected: "a Parquet table, as the stages hand on".into(),
+                found: found.into(),
+                hint: format!("retune-ingest reads such files: retune-ingest {} --out data", path.display()),
+            });
+        }
         let parquet = |source| ArtifactError::Parquet { path: path.into(), source };
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet)?;
         let schema = builder.schema().clone();

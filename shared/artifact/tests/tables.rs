@@ -211,9 +211,21 @@ fn rejects_metrics_and_predictions_come_back() {
 fn a_file_that_is_not_parquet_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("x.parquet");
-    std::fs::write(&path, "nonsense that is long enough").expect("written");
-    let error = ExampleReader::open(&path).err().expect("not Parquet").to_string();
-    assert!(error.contains("not readable as Parquet"), "{error}");
+    let contents: [(&[u8], &str); 6] = [
+        (b"PAR1, and then nonsense that is long enough", "not readable as Parquet"),
+        (b"{\"prompt\": \"a\"}\n", "found JSON"),
+        (b"prompt,completion\n1,2\n", "found text, such as CSV"),
+        (b"ARROW1\0\0", "found an Arrow IPC file"),
+        (&[0x1f, 0x8b, 8, 0], "found compressed data"),
+        (b"", "found an empty file"),
+    ];
+    for (content, expected) in contents {
+        std::fs::write(&path, content).expect("written");
+        let error = ExampleReader::open(&path).err().expect("not Parquet");
+        assert!(error.to_string().contains(expected), "{error}");
+        let told = error.hint().is_some_and(|hint| hint.contains("retune-ingest"));
+        assert!(told || content.starts_with(b"PAR1"), "{error}");
+    }
 }
 
 fn write_batch(path: &Path, batch: &RecordBatch) {

@@ -12,7 +12,7 @@ use crate::leaks::sketch;
 use crate::normal::texts;
 use crate::quality::{self, Finding, Pii};
 use crate::records::{Item, Payload, Place, Record, RecordsPath, Unreadable, as_text};
-use crate::shape::{TurnKeys, advise, describe};
+use crate::shape::{TurnKeys, Unread, advise, describe};
 
 /// A chunk on its way to a worker.
 pub(super) struct Job {
@@ -30,6 +30,10 @@ pub(super) struct Converted {
     pub(super) span: u64,
     /// For each path that the user named: whether any record here has it.
     pub(super) found: Vec<bool>,
+    /// What turns hold that no example takes.
+    pub(super) unread: Unread,
+    /// Columns that the first records did not have and nobody asked for.
+    pub(super) late: Vec<String>,
 }
 
 /// What became of one row so far.
@@ -74,7 +78,9 @@ pub(super) fn convert(job: Job, options: &Options) -> Converted {
     let Job { plan, nested, payload } = job;
     let paths = asked(&plan.mapping, options);
     let mut found = vec![false; paths.len()];
-    let keys = TurnKeys { role: plan.mapping.role_key.clone(), content: plan.mapping.content_key.clone() };
+    let (role, content) = (plan.mapping.role_key.clone(), plan.mapping.content_key.clone());
+    let keys = TurnKeys { role, content, ..TurnKeys::default() };
+    let mut late: Vec<String> = Vec::new();
     let mut rows = Vec::new();
     let span = payload.visit(nested.as_deref(), &mut |Item { row, place, content }| {
         let outcome = match content {
@@ -83,13 +89,21 @@ pub(super) fn convert(job: Job, options: &Options) -> Converted {
                 for (found, (_, path)) in found.iter_mut().zip(&paths).filter(|(found, _)| !**found) {
                     *found = path.find(&record).is_some();
                 }
+                for (index, name) in record.names().enumerate() {
+                    // Most records have the columns of the first in their order.
+                    let same = plan.columns.get(index).is_some_and(|known| known == name);
+                    if !same && !plan.columns.iter().chain(&late).any(|known| known == name) {
+                        late.push(name.to_owned());
+                    }
+                }
                 shape(record, &plan, &keys, options)
             }
         };
         rows.push(Row { number: row, place, outcome });
     });
     drop(paths);
-    Converted { plan, payload, rows, span, found }
+    late.retain(|column| !plan.uses(column, options));
+    Converted { plan, payload, rows, span, found, unread: keys.unread.into_inner(), late }
 }
 
 fn shape(mut record: Record, plan: &FilePlan, keys: &TurnKeys, options: &Options) -> Outcome {

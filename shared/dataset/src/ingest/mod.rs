@@ -129,6 +129,14 @@ pub trait Sink {
     /// Whatever stops the run.
     fn rejects(&mut self, rejects: Vec<Reject>) -> Result<()>;
 
+    /// Called once all rows were handed over, before the run is summed up.
+    ///
+    /// # Errors
+    /// Whatever stops the run.
+    fn complete(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Called between chunks with the bytes and rows read so far; `false` stops the run.
     fn proceed(&mut self, bytes: u64, rows: u64) -> bool;
 }

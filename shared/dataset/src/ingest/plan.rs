@@ -58,15 +58,8 @@ impl FilePlan {
             Some(shape) => shape,
             None => detect(name, &sample, &mapping)?,
         };
-        let heads: Vec<&str> = asked(&mapping, options).into_iter().map(|(_, path)| path.head()).collect();
-        let group = if let SplitBy::Column(column) = &options.split_by { column.as_str() } else { "" };
-        let stratum = options.stratify.as_deref().unwrap_or_default();
-        let used = |column: &str| {
-            (shape.used().contains(&column) && !mapping.has(column))
-                || heads.contains(&column)
-                || [group, stratum].contains(&column)
-        };
-        let unused: Vec<String> = columns.iter().filter(|column| !used(column)).cloned().collect();
+        let left = |column: &&String| !is_used(column, shape, &mapping, options);
+        let unused: Vec<String> = columns.iter().filter(left).cloned().collect();
         let mut notes = source.notes.clone();
         notes.extend(mixed(&sample, &mapping));
         let kto = is_kto(&sample);
@@ -88,6 +81,19 @@ impl FilePlan {
         let weight = options.mix.weight(name);
         Ok(Self { number, name: name.to_owned(), shape, mapping, columns, unused, notes, weight })
     }
+
+    /// Whether the column has a part in examples or in where they go.
+    pub(super) fn uses(&self, column: &str, options: &Options) -> bool {
+        is_used(column, self.shape, &self.mapping, options)
+    }
+}
+
+/// Whether the column has a part in examples or in where they go.
+fn is_used(column: &str, shape: Shape, mapping: &Mapping, options: &Options) -> bool {
+    let group = if let SplitBy::Column(column) = &options.split_by { column.as_str() } else { "" };
+    (shape.used().contains(&column) && !mapping.has(column))
+        || [group, options.stratify.as_deref().unwrap_or_default()].contains(&column)
+        || asked(mapping, options).iter().any(|(_, path)| path.head() == column)
 }
 
 /// Every path that the user named, with its flag.

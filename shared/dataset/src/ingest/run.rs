@@ -161,6 +161,12 @@ impl<'a> Collector<'a> {
             let plan = Arc::clone(&converted.plan);
             self.file = Some(FileState { plan, base: 0, rows: 0, unfit: 0, first_unfit: None });
         }
+        self.summary.count_unread(&converted.unread, &converted.late);
+        for column in &converted.late {
+            if !self.columns.contains(column) {
+                self.columns.push(column.clone());
+            }
+        }
         self.found.resize(converted.found.len(), false);
         self.found.iter_mut().zip(&converted.found).for_each(|(all, here)| *all |= here);
         let mut batch = Batch::default();
@@ -342,6 +348,7 @@ impl<'a> Collector<'a> {
                 first: self.summary.first_reject(),
             });
         }
+        self.sink.complete()?;
         let names = self.names;
         let place = |origin: Origin| format!("{}:{}", names[origin.file as usize], origin.row);
         self.summary.shared_prompts = self.watch.finish(place)?;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::plan::FilePlan;
 use crate::duplicates::Near;
 use crate::leaks::Leaks;
+use crate::shape::Unread;
 
 use super::lengths::{Gallery, Histogram};
 
@@ -103,6 +104,12 @@ pub struct FileSummary {
     pub weight: Option<f64>,
     /// Columns found that nobody asked for.
     pub unused_columns: Vec<String>,
+    /// Keys of turns that no example takes, each with its turns.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub unused_turn_keys: BTreeMap<String, u64>,
+    /// Roles that are spelled otherwise than in examples, as `found → taken as`, each with its turns.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub renamed_roles: BTreeMap<String, u64>,
     /// What else was found out.
     pub notes: Vec<String>,
 }
@@ -123,6 +130,19 @@ impl Summary {
             notes: plan.notes.clone(),
             ..FileSummary::default()
         });
+    }
+
+    pub(super) fn count_unread(&mut self, unread: &Unread, late: &[String]) {
+        let Some(file) = self.files.last_mut() else { return };
+        let keys = std::mem::take(&mut file.unused_turn_keys);
+        let mut all = Unread { keys, roles: std::mem::take(&mut file.renamed_roles) };
+        all.add(unread);
+        (file.unused_turn_keys, file.renamed_roles) = (all.keys, all.roles);
+        for column in late {
+            if !file.unused_columns.contains(column) {
+                file.unused_columns.push(column.clone());
+            }
+        }
     }
 
     pub(super) fn count_written(&mut self, split: Split, characters: u64, copies: u64) {

@@ -10,6 +10,7 @@ use super::container::{self, Container};
 use super::discover::Input;
 use super::encoding::{Encoding, Found, sample_beyond_ascii};
 use crate::error::{Error, Result};
+use crate::records::excerpt;
 
 /// Enough to see a few records.
 const SNIFFED: usize = 64 * 1024;
@@ -201,6 +202,17 @@ fn recognise(
         Some(promised) => promised,
         None => container,
     };
+    let start = first.iter().copied().find(|byte| !byte.is_ascii_whitespace());
+    // Standard input has no ending that could tell more.
+    if promised.is_none() && named.is_none() && container == Container::JsonLines && start != Some(b'{') {
+        let line = first.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let found = excerpt(&String::from_utf8_lossy(line), 60);
+        return Err(Error::BadFile {
+            file: input.name.clone(),
+            detail: format!("expected JSONL, JSON or an Arrow stream, found `{}`", found.trim()),
+            hint: "name another format: --input-format csv, tsv or text".into(),
+        });
+    }
     let mut inner: Box<dyn BufRead + Send> = Box::new(Cursor::new(first.clone()).chain(inner));
     if !told && matches!(container, Container::Delimited(_) | Container::Text) {
         let found = single_byte(input, &place, &first).map_err(failed)?;

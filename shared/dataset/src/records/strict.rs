@@ -4,8 +4,9 @@
 //! writes and JSON does not know, are read as null. An escaped half of a surrogate pair is no character: such a record
 //! is set aside as wrongly encoded.
 
-use serde::Deserializer as _;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 use super::lines::{SHOWN, excerpt};
@@ -38,32 +39,73 @@ pub(crate) fn parse(text: &str, what: &str) -> Result<Value, Unreadable> {
 }
 
 fn value(text: &str) -> Result<Value, serde_json::Error> {
-    if !text.trim_start().starts_with('{') {
-        return serde_json::from_str(text);
-    }
     let mut parser = serde_json::Deserializer::from_str(text);
-    let value = parser.deserialize_map(TopLevel)?;
+    let value = Whole.deserialize(&mut parser)?;
     parser.end()?;
     Ok(value)
 }
 
-/// An object in which no key stands twice.
-struct TopLevel;
+/// A value in which no object has a key twice.
+struct Whole;
 
-impl<'de> Visitor<'de> for TopLevel {
+impl<'de> DeserializeSeed<'de> for Whole {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, parser: D) -> Result<Value, D::Error> {
+        parser.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Whole {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
-        formatter.write_str("an object")
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = elements.next_element_seed(Self)? {
+            list.push(element);
+        }
+        Ok(Value::Array(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut fields = Map::new();
-        while let Some((key, value)) = entries.next_entry::<String, Value>()? {
-            if fields.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key `{key}` twice")));
-            }
-            fields.insert(key, value);
+        while let Some(key) = entries.next_key::<String>()? {
+            match fields.entry(key) {
+                Entry::Vacant(place) => place.insert(entries.next_value_seed(Self)?),
+                Entry::Occupied(first) => return Err(A::Error::custom(format!("the key `{}` twice", first.key()))),
+            };
         }
         Ok(Value::Object(fields))
     }
@@ -118,6 +160,9 @@ mod tests {
     #[test]
     fn what_would_lose_data_is_refused() {
         assert!(shown(r#"{"a":1,"a":2}"#).contains("the key `a` twice"));
+        assert!(shown(r#"{"a":[{"b":1,"c":{},"b":2}]}"#).contains("the key `b` twice"));
+        let all = r#"{"a":[1,-2,2.5,"x\\ny",true,null,{}],"b":{"c":18446744073709551615}}"#;
+        assert_eq!(shown(all), all);
         assert!(shown(r#"{"a":"\ud800 x"}"#).starts_with("true: expected whole characters"));
         assert!(shown(r#"{"a":"\ude00"}"#).starts_with("true: expected whole characters"));
     }

@@ -6,9 +6,11 @@ mod preference;
 mod prompt_completion;
 mod tools;
 mod turns;
+mod unread;
 
 pub use explain::{advise, describe, warn_unused};
 pub use turns::TurnKeys;
+pub use unread::Unread;
 
 use artifact::{Code, Example, Kind, Message};
 use serde_json::Value;
@@ -106,13 +108,14 @@ impl Shape {
                 "conversations",
                 "system",
                 "tools",
+                "functions",
                 "instruction",
                 "input",
             ],
-            Self::Messages => &["messages", "system", "tools", "kind"],
-            Self::Sharegpt => &["conversations", "system", "tools"],
-            Self::Alpaca => &["instruction", "input", "output", "system", "history", "tools"],
-            Self::PromptCompletion => &["prompt", "completion", "system", "tools"],
+            Self::Messages => &["messages", "system", "tools", "functions", "kind"],
+            Self::Sharegpt => &["conversations", "system", "tools", "functions"],
+            Self::Alpaca => &["instruction", "input", "output", "system", "history", "tools", "functions"],
+            Self::PromptCompletion => &["prompt", "completion", "system", "tools", "functions"],
             Self::Text => &["text"],
         }
     }
@@ -220,7 +223,9 @@ fn prepend_system(record: &mut Record, messages: &mut Vec<Message>) -> Result<()
 }
 
 fn take_tools(record: &mut Record) -> Result<Option<String>, Misfit> {
-    take(record, "tools").map_or(Ok(None), |tools| tools::list(tools).map_err(Misfit::bad))
+    // `functions` is the older spelling.
+    let tools = take(record, "tools").or_else(|| take(record, "functions"));
+    tools.map_or(Ok(None), |tools| tools::list(tools).map_err(Misfit::bad))
 }
 
 /// Takes a field out, or copies a parent's; null counts as absent.
@@ -244,6 +249,10 @@ fn take_optional_text(record: &mut Record, field: &str) -> Result<Option<String>
 fn text_of(field: &str, value: Value) -> Result<String, Misfit> {
     match value {
         Value::String(text) => Ok(text),
+        Value::Number(number) if is_rounded(&number) => Err(Misfit::bad(format!(
+            "`{field}`: expected text or a number of 64 bits, found a longer one, of which {number} is left; \
+             put it in quotes"
+        ))),
         Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
         Value::Array(_) => Err(Misfit::bad(format!(
             "`{field}`: expected text, found a list; map one element as COLUMN[0] or all of them as COLUMN[]"
@@ -252,6 +261,11 @@ fn text_of(field: &str, value: Value) -> Result<String, Misfit> {
             Err(Misfit::bad(format!("`{field}`: expected text, found {}; map a field inside it", kind_of(&other))))
         }
     }
+}
+
+/// Whether a number was probably written with more digits than are left of it.
+fn is_rounded(number: &serde_json::Number) -> bool {
+    number.is_f64() && number.as_f64().is_some_and(|value| value.fract() == 0.0 && value.abs() >= 2f64.powi(63))
 }
 
 #[cfg(test)]

@@ -83,6 +83,36 @@ fn messages_with_parts_weights_and_calls() {
 }
 
 #[test]
+fn functions_are_the_older_spelling_of_tools() {
+    let new = json!({"messages": [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "name": "f", "content": "b"},
+        {"role": "assistant", "content": "c"}], "tools": [{"type": "function", "function": {"name": "f"}}]});
+    let old = json!({"messages": [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "function", "name": "f", "content": "b"},
+        {"role": "assistant", "content": "c"}], "functions": [{"name": "f"}]});
+    assert_eq!(convert(new), convert(old));
+}
+
+#[test]
+fn what_is_left_behind_in_turns_is_counted() {
+    let mut record = record(json!({"messages": [
+        {"role": "usr", "content": "a", "id": 7, "name": 3, "note": null, "tags": []},
+        {"role": "gpt", "content": "b", "id": 8, "weight": 1}]}));
+    let keys = TurnKeys::default();
+    Shape::Messages.convert(&mut record, &keys).unwrap();
+    let unread = keys.unread.into_inner();
+    let counted = |counts: &std::collections::BTreeMap<String, u64>| {
+        counts.iter().map(|(name, turns)| format!("{name}={turns}")).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(counted(&unread.keys), "id=2 name=1");
+    assert_eq!(counted(&unread.roles), "gpt → assistant=1 usr → user=1");
+}
+
+#[test]
 fn what_does_not_fit_is_told() {
     let cases = [
         (json!({"messages": [{"role": "user", "content": "a"}]}), "expected a turn of the assistant"),
@@ -90,6 +120,7 @@ fn what_does_not_fit_is_told() {
         (json!({"messages": [{"speaker": "x", "text": "a"}]}), "--map role=...,content=..."),
         (json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "type `image_url`"),
         (json!({"messages": "hello"}), "found text"),
+        (json!({"prompt": "a", "completion": 12345678901234567890123e0}), "put it in quotes"),
         (json!({"prompt": "a", "completion": ["b", "c"]}), "COLUMN[]"),
         (json!({"messages": [{"role": "assistant", "content": "a", "weight": -1}]}), "from 0 up"),
         (

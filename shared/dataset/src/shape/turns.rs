@@ -1,9 +1,11 @@
 //! Turns of a conversation, in each of the spellings in use.
 
+use std::cell::RefCell;
+
 use artifact::Message;
 use serde_json::{Map, Value};
 
-use super::{Misfit, text_of, tools};
+use super::{Misfit, Unread, text_of, tools};
 use crate::records::kind_of;
 
 /// The keys of a turn, where `--map role=...,content=...` names them.
@@ -13,6 +15,8 @@ pub struct TurnKeys {
     pub role: Option<String>,
     /// Key of what was said.
     pub content: Option<String>,
+    /// What was left behind in turns so far.
+    pub unread: RefCell<Unread>,
 }
 
 /// Who speaks, from any of the words in use.
@@ -81,7 +85,14 @@ fn one(field: &str, index: usize, turn: Value, keys: &TurnKeys) -> Result<Messag
     };
     heard(&turn).map_err(within)?;
     let weight = weight(&turn).map_err(within)?;
-    message.map(|message| Message { weight, ..message }).map_err(within)
+    let message = message.map_err(within)?;
+    let mut unread = keys.unread.borrow_mut();
+    if role != message.role {
+        unread.role(&role, &message.role);
+    }
+    let left = turn.iter().filter(|(key, value)| !nothing(value) && !WEIGHTS.contains(&key.as_str()));
+    left.for_each(|(key, _)| unread.key(key));
+    Ok(Message { weight, ..message })
 }
 
 fn named(turn: &mut Map<String, Value>, key: Option<&str>, known: [&str; 2]) -> Option<Value> {
@@ -91,8 +102,8 @@ fn named(turn: &mut Map<String, Value>, key: Option<&str>, known: [&str; 2]) -> 
 
 fn spoken(role: &str, content: Option<Value>, turn: &mut Map<String, Value>) -> Result<Message, Misfit> {
     let content = content.filter(|value| !value.is_null()).map(text_of_parts).transpose()?;
-    let mut text = |key: &str| match turn.get_mut(key).map(Value::take) {
-        Some(Value::String(text)) if !text.is_empty() => Some(text),
+    let mut text = |key: &str| match turn.get_mut(key) {
+        Some(Value::String(text)) if !text.is_empty() => Some(std::mem::take(text)),
         _ => None,
     };
     let (name, tool_call_id) = (text("name"), text("tool_call_id"));
@@ -137,12 +148,6 @@ fn text_of_parts(content: Value) -> Result<String, Misfit> {
 
 /// Refuses what is said beside the content and would be lost: thoughts, pictures and sound.
 fn heard(turn: &Map<String, Value>) -> Result<(), Misfit> {
-    let nothing = |value: &Value| match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        _ => false,
-    };
     let lost = ["reasoning_content", "reasoning", "thinking", "images", "audio"];
     match lost.into_iter().find(|key| turn.get(*key).is_some_and(|value| !nothing(value))) {
         None => Ok(()),
@@ -153,9 +158,22 @@ fn heard(turn: &Map<String, Value>) -> Result<(), Misfit> {
     }
 }
 
+/// Whether a value says nothing.
+fn nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    }
+}
+
+/// The keys of a turn's weight.
+const WEIGHTS: [&str; 3] = ["weight", "loss_weight", "train"];
+
 /// How much a turn counts: `weight` or `loss_weight` as a number, `train` as true or false.
 fn weight(turn: &Map<String, Value>) -> Result<Option<f32>, Misfit> {
-    for key in ["weight", "loss_weight", "train"] {
+    for key in WEIGHTS {
         let weight = match turn.get(key) {
             None | Some(Value::Null) => continue,
             Some(Value::Bool(train)) => f64::from(u8::from(*train)),
