@@ -71,7 +71,7 @@ pub(crate) fn options(args: &Args, found: &InputSet) -> Result<Options> {
             "prompt" => SplitBy::Prompt,
             column => SplitBy::Column(column.to_owned()),
         },
-        stratify: args.stratify.clone(),
+        stratify: stratify(args)?,
         mix: mix(args, found)?,
         shard: shard(args)?,
         scratch: None,
@@ -117,6 +117,23 @@ fn mix(args: &Args, found: &InputSet) -> Result<Mix> {
     match mix.unused(&names) {
         Some(pattern) => Err(option("--mix", format!("`{pattern}` fits no file; found: {}", names.join(", ")), HINT)),
         None => Ok(mix),
+    }
+}
+
+/// Strata share out row by row, so nothing else may say where a row goes.
+fn stratify(args: &Args) -> Result<Option<String>> {
+    let others = [
+        (
+            args.split_by != "content",
+            "--split-by",
+            "leave one of them out: what is kept together cannot be shared out row by row",
+        ),
+        (args.all_as.is_some(), "--as", "leave one of them out: all rows go to one split"),
+        (args.split == "files", "--split files", "leave one of them out: the files say where their rows go"),
+    ];
+    match others.iter().find(|(given, ..)| *given && args.stratify.is_some()) {
+        Some((_, flag, hint)) => Err(option("--stratify", format!("it cannot be used with {flag}"), hint)),
+        None => Ok(args.stratify.clone()),
     }
 }
 

@@ -45,6 +45,17 @@ fn shards_together_are_one_run() {
 }
 
 #[test]
+fn strata_and_what_else_says_the_split_are_refused_together() {
+    let bench = Bench::new();
+    bench.write("train.jsonl", rows(100));
+    for other in [&["--split-by", "topic"][..], &["--split-by", "prompt"], &["--as", "test"], &["--split", "files"]] {
+        let run = bench.ingest(&[&["train.jsonl", "--stratify", "topic"], other].concat());
+        assert_eq!(run.code, 2, "{}", run.stderr);
+        assert!(run.stderr.contains("--stratify") && run.stderr.contains(other[0]), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn strata_get_their_shares_and_files_say_their_splits() {
     let bench = Bench::new();
     let arguments = ["rows.jsonl", "--stratify", "topic", "--split", "train=0.5,test=0.5", "--keep", "topic"];
