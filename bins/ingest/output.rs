@@ -94,6 +94,7 @@ pub(crate) enum Parcel {
 }
 
 /// What has become of the tables when all rows are in them.
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub(crate) enum Written {
     /// Completed, waiting for the folder's commit.
     Folder(Vec<FinishedFile>),

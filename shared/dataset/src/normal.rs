@@ -70,10 +70,10 @@ fn leading_word(window: u64) -> (u64, usize) {
     // Of seven bits each, so that no sum carries into the next byte.
     let from = |bytes: u64, least: u8| bytes + u64::from(0x80 - least) * EACH;
     // Digits have the bit already that makes letters lower.
-    let lower = seven | 0x20 * EACH;
+    let lower = seven | (0x20 * EACH);
     let letter = from(lower, b'a') & !from(lower, b'z' + 1);
     let digit = from(seven, b'0') & !from(seven, b'9' + 1);
-    let other = !(letter | digit) & HIGH | window & HIGH;
+    let other = (!(letter | digit) | window) & HIGH;
     let count = (other.trailing_zeros() / 8) as usize;
     let kept = if count == 8 { u64::MAX } else { (1 << (8 * count)) - 1 };
     (lower & kept, count)
@@ -116,7 +116,7 @@ impl WordHash {
             return true;
         }
         // Fewer than eight bytes are pending: the highest is free.
-        let word = mix(self.state ^ self.pending ^ (self.length as u64) << 56);
+        let word = mix(self.state ^ self.pending ^ ((self.length as u64) << 56));
         *self = Self::default();
         each(word)
     }
