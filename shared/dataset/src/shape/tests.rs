@@ -120,7 +120,7 @@ fn what_does_not_fit_is_told() {
         (json!({"messages": [{"speaker": "x", "text": "a"}]}), "--map role=...,content=..."),
         (json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "type `image_url`"),
         (json!({"messages": "hello"}), "found text"),
-        (json!({"prompt": "a", "completion": 12345678901234567890123e0}), "put it in quotes"),
+        (json!({"prompt": "a", "completion": 1.25e22}), "put it in quotes"),
         (json!({"prompt": "a", "completion": ["b", "c"]}), "COLUMN[]"),
         (json!({"messages": [{"role": "assistant", "content": "a", "weight": -1}]}), "from 0 up"),
         (
