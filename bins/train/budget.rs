@@ -150,10 +150,21 @@ impl Budget {
         if let (None, Some(length)) = (smaller, length.last()) {
             ways.push(format!("rows of {length} tokens: retune-tokenize --max-length {length}, with --batch-size 1"));
         }
-        if decoder.adapter().is_none() {
-            ways.push("--method lora, which keeps no gradient and no moments of the base".to_owned());
-        } else {
-            ways.push("a lower --lora-r, or --method qlora, which holds the base in fewer bits".to_owned());
+        // The least that the model needs: one row at a time, and what is trained of the base left out.
+        let least = self.forecast(decoder, Workload { checkpointed_layers: layers, accumulates: true, ..one }, rows);
+        let of_base = if decoder.adapter().is_none() { least.gradients + least.optimizer } else { 0 };
+        let rows_per_step = batch_size * accumulation;
+        if of_base > 0 && least.peak - of_base <= budget {
+            ways.push(format!(
+                "--method lora --batch-size 1 --gradient-accumulation {rows_per_step}, which keeps no gradient and no moments \
+                 of the base"
+            ));
+        }
+        if ways.is_empty() {
+            ways.push(format!(
+                "a smaller model, or --memory of at least {} with --batch-size 1 --gradient-accumulation {rows_per_step}",
+                bytes(least.peak)
+            ));
         }
         let error = anyhow!(
             "the run would take about {} with {} of {layers} layers checkpointed, {}",

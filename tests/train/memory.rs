@@ -78,6 +78,14 @@ fn as_few_layers_are_checkpointed_as_the_memory_asks_for_or_the_run_is_refused()
     let refused = |more: &[&str], expected: &[&str]| fail(&[&common[..], more].concat(), expected);
     refused(&["--memory", "120MiB"], &["--memory allows 120.0 MiB", "--gradient-accumulation", "--batch-size"]);
     refused(&["--memory", "260MiB", "--activation-checkpointing", "off"], &["--activation-checkpointing auto"]);
+    // What is proposed fits.
+    let lora = "--method lora --batch-size 1 --gradient-accumulation 16";
+    let common = [&common[..5], &common[7..]].concat();
+    let small = [&common[..], &["--memory", "140MiB"]].concat();
+    fail(&[&small[..], &["--batch-size", "16", "--method", "full"]].concat(), &[lora]);
+    let proposed: Vec<&str> = lora.split(' ').collect();
+    assert_eq!(run(&[&small[..], &proposed, &["--plan"]].concat()).0, 0);
+    fail(&[&common[..], &["--memory", "90MiB"]].concat(), &["a smaller model, or --memory of at least"]);
     refused(&["--memory", "10MiB"], &["the weights take", "smaller model"]);
     assert!(!Path::new(&out).join("manifest.json").exists());
     let (code, _, stderr) = run(&[&common[..], &["--memory", "much"]].concat());
