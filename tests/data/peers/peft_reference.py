@@ -1,10 +1,12 @@
 """What transformers + PEFT reach on the same tokens with the same hyperparameters, for comparison with retune-train.
 
     python peft_reference.py tokens --model DIR [--lora-r 16 --lora-alpha 32 --learning-rate 1e-3 --epochs 3 --batch-size 8
-        --warmup-ratio 0.03 --weight-decay 0 --max-grad-norm 1 --seed 42 --threads 2 --save adapter]
+        --warmup-ratio 0.03 --weight-decay 0 --max-grad-norm 1 --seed 42 --threads 2 --save adapter
+        --start adapter --order example_losses.parquet]
 
 `tokens` is a folder written by `retune-tokenize --pack off`: each row of train.parquet and validation.parquet is one
-example (input_ids, labels), so the data are equal and only their order and the random initial adapter differ. The loop is
+example (input_ids, labels), so the data are equal and only their order and the random initial adapter differ. They too are equal with
+`--start`, an adapter folder to start from, and `--order`, the table of a retune run of one epoch whose steps are taken. The loop is
 transformers' Trainer; the validation loss is Σ NLL ÷ trained tokens over all validation rows, as retune-evaluate reports it.
 Prints one JSON document.
 
@@ -30,6 +32,8 @@ parser.add_argument("--weight-decay", type=float, default=0.0)
 parser.add_argument("--max-grad-norm", type=float, default=1.0)
 parser.add_argument("--seed", type=int, default=42)
 parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--start", help="adapter folder to start from")
+parser.add_argument("--order", help="example_losses.parquet of the retune run whose order is taken, for one epoch")
 parser.add_argument("--save", help="folder for the tuned adapter")
 arguments = parser.parse_args()
 
@@ -46,11 +50,11 @@ transformers.set_seed(arguments.seed)
 
 
 def rows(split):
-    table = pyarrow.parquet.read_table(os.path.join(arguments.tokens, f"{split}.parquet"), columns=["input_ids", "labels", "position_ids"])
+    table = pyarrow.parquet.read_table(os.path.join(arguments.tokens, f"{split}.parquet"), columns=["input_ids", "labels", "position_ids", "examples"])
     found = table.to_pylist()
     for row in found:
         assert row["position_ids"] == list(range(len(row["input_ids"]))), "packed rows: tokenize with --pack off"
-    return [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in found]
+    return [{"input_ids": row["input_ids"], "labels": row["labels"], "id": row["examples"][0]["id"]} for row in found]
 
 
 def collate(batch):
@@ -78,13 +82,28 @@ def validation_loss(model, data):
 
 
 train, validation = rows("train"), rows("validation")
+if arguments.order:
+    assert arguments.epochs == 1, "an order is that of one epoch"
+    table = pyarrow.parquet.read_table(arguments.order, columns=["step", "split", "id"]).to_pylist()
+    step = {row["id"]: row["step"] for row in table if row["split"] == "train"}
+    train.sort(key=lambda row: step[row["id"]])
 model = transformers.AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32)
 fan_in_fan_out = model.config.model_type == "gpt2"  # Conv1D keeps its weights as [in, out]
 model = peft.get_peft_model(model, peft.LoraConfig(
     r=arguments.lora_r, lora_alpha=arguments.lora_alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM", fan_in_fan_out=fan_in_fan_out))
+if arguments.start:
+    started = peft.set_peft_model_state_dict(model, peft.load_peft_weights(arguments.start))
+    assert not started.unexpected_keys and not any("lora_" in key for key in started.missing_keys)
 before, trained_tokens = validation_loss(model, validation)
 steps = math.ceil(math.ceil(len(train) / arguments.batch_size) * arguments.epochs)
-trainer = transformers.Trainer(
+
+
+class Trainer(transformers.Trainer):
+    def _get_train_sampler(self, *rest):
+        return torch.utils.data.SequentialSampler(train) if arguments.order else super()._get_train_sampler(*rest)
+
+
+trainer = Trainer(
     model=model,
     train_dataset=train,
     data_collator=collate,
