@@ -13,7 +13,7 @@ use crate::description::{
 pub(super) fn describe(fields: &Fields<'_>) -> Result<Description, ModelError> {
     let hidden = fields.count(&["n_embd", "hidden_size"])?;
     let context = fields.count(&["n_positions", "max_position_embeddings", "n_ctx"])?;
-    let layers = fields.count(&["n_layer", "num_hidden_layers"])?;
+    let layers = fields.layers(&["n_layer", "num_hidden_layers"])?;
     let deviation = fields.number_or("initializer_range", 0.02)?;
     let layers = (0..layers).map(|index| layer(fields, hidden, layers, index)).collect::<Result<_, _>>()?;
     Ok(Description {

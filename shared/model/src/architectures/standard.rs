@@ -75,7 +75,7 @@ impl Dimensions {
             vocabulary: fields.count(&["vocab_size"])?,
             hidden,
             intermediate: fields.count(&["intermediate_size"])?,
-            layers: fields.count(&["num_hidden_layers"])?,
+            layers: fields.layers(&["num_hidden_layers"])?,
             heads,
             key_value_heads,
             head_dim,

@@ -104,6 +104,16 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// The number of layers; each takes memory before its weights are looked for.
+    pub(crate) fn layers(&self, keys: &[&str]) -> Result<usize, ModelError> {
+        const MOST: usize = 10_000;
+        let count = self.count(keys)?;
+        if count > MOST {
+            return Err(wrong(keys[0], &Value::from(count), "at most 10000 layers"));
+        }
+        Ok(count)
+    }
+
     pub(crate) fn count_or(&self, key: &str, default: usize) -> Result<usize, ModelError> {
         self.get(key).map_or(Ok(default), |value| positive(key, value))
     }

@@ -21,6 +21,42 @@ const UNSUPPORTED: [(&str, &str); 10] = [
     ("monteclora_config", "MonteCLoRA is not supported"),
 ];
 
+/// Fields that are read, or that change nothing of what a stored adapter computes.
+const KNOWN: [&str; 32] = [
+    "alpha_pattern",
+    "auto_mapping",
+    "base_model_name_or_path",
+    "bias",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "exclude_modules",
+    "fan_in_fan_out",
+    "inference_mode",
+    "init_lora_weights",
+    "layers_pattern",
+    "layers_to_transform",
+    "loftq_config",
+    "lora_alpha",
+    "lora_bias",
+    "lora_dropout",
+    "lora_ga_config",
+    "megatron_config",
+    "megatron_core",
+    "modules_to_save",
+    "peft_type",
+    "peft_version",
+    "qalora_group_size",
+    "r",
+    "rank_pattern",
+    "revision",
+    "runtime_config",
+    "target_modules",
+    "task_type",
+    "use_dora",
+    "use_rslora",
+];
+
 impl LoraConfig {
     /// Reads the fields of an `adapter_config.json`.
     ///
@@ -159,19 +195,27 @@ fn refuse_other_methods(fields: &Map<String, Value>) -> Result<(), ModelError> {
     if let Some(kind) = present(fields, "peft_type").filter(|kind| kind.as_str() != Some("LORA")) {
         return Err(refused("peft_type", kind, "only LORA is supported"));
     }
-    for (key, supported) in UNSUPPORTED {
-        let Some(value) = present(fields, key) else { continue };
-        let empty = match value {
-            Value::Bool(flag) => !flag,
-            Value::Array(list) => list.is_empty(),
-            Value::Object(object) => object.is_empty(),
-            Value::Null | Value::Number(_) | Value::String(_) => false,
-        };
-        if !empty {
-            return Err(refused(key, value, supported));
+    for (key, value) in fields {
+        if empty(value) || KNOWN.contains(&key.as_str()) {
+            continue;
         }
+        let supported = UNSUPPORTED.iter().find(|(name, _)| name == key);
+        let unknown =
+            "the field is not known here, so that what it changes would be left out; remove it if it changes nothing";
+        return Err(refused(key, value, supported.map_or(unknown, |(_, supported)| supported)));
     }
     Ok(())
+}
+
+/// Whether a field says nothing.
+fn empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(object) => object.is_empty(),
+        Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 fn initial(fields: &Map<String, Value>) -> Result<InitialWeights, ModelError> {
@@ -352,6 +396,7 @@ mod tests {
             ("layers_pattern", json!("layers")),
             ("trainable_token_indices", json!([1])),
             ("layer_replication", json!([[0, 1]])),
+            ("a_later_scale", json!(2.0)),
         ] {
             let mut json = LoraConfig::default().to_json(None, false, &["q_proj".to_owned()]);
             json[key] = value;
