@@ -118,10 +118,8 @@ impl Report {
             lines.push("stopped early: validation no longer improved".to_owned());
         }
         if self.rows_without_targets > 0 {
-            lines.push(format!(
-                "{} no token to learn and left out",
-                plural(self.rows_without_targets as u64, "row with")
-            ));
+            let rows = plural(self.rows_without_targets as u64, "row");
+            lines.push(format!("{rows} without a token to learn left out"));
         }
         let what = if self.method == "full" { "model" } else { "adapter" };
         lines.push(format!("{what} of step {} in {}", self.result_step, out.display()));

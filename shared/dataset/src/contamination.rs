@@ -5,16 +5,15 @@
 
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
-use std::sync::Arc;
 
 use artifact::Example;
 use serde_json::Value;
 
 use crate::duplicates::AlreadyHashed;
-use crate::error::{Error, Result};
-use crate::inputs::{Input, Progress};
+use crate::error::Result;
+use crate::inputs::Input;
 use crate::normal::{example_words, runs, words};
-use crate::records::{self, ReadOptions};
+use crate::records;
 
 /// Words in a run.
 pub const RUN_WORDS: usize = 13;
@@ -84,24 +83,10 @@ impl Unseen {
 /// As reading inputs does; a record that cannot be parsed is an error too.
 pub fn read(files: &[Input]) -> Result<Unseen> {
     let mut unseen = Unseen::default();
-    let progress = Arc::new(Progress::default());
-    for file in files {
-        let source = records::open(file, &ReadOptions::default(), &progress)?;
-        let mut base = 0;
-        for chunk in source.chunks {
-            let mut broken = None;
-            let span = chunk?.visit(None, &mut |item| match item.content {
-                Ok(record) => record.fields.values().for_each(|value| unseen.add_all(value)),
-                Err(unreadable) => {
-                    broken.get_or_insert((unreadable.line.unwrap_or(base + item.row), unreadable.detail));
-                }
-            });
-            base += span;
-            if let Some((row, detail)) = broken {
-                return Err(Error::Broken { file: file.name.clone(), row, detail, skippable: false });
-            }
-        }
-    }
+    records::for_each(files, &mut |_, record| {
+        record.fields.values().for_each(|value| unseen.add_all(value));
+        Ok(())
+    })?;
     Ok(unseen)
 }
 

@@ -1,11 +1,10 @@
 //! Rows that a user has looked at and wants out, named by their ids: such as those of `suspects.parquet`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use crate::error::{Error, Result};
-use crate::inputs::{Input, Progress};
-use crate::records::{self, ReadOptions, as_text};
+use crate::error::Result;
+use crate::inputs::Input;
+use crate::records::{self, as_text};
 use crate::shape::describe;
 
 /// Ids to leave out, each with what the table says of it.
@@ -30,33 +29,13 @@ impl Excluded {
 /// As reading inputs does; a row without an id is an error too.
 pub fn read(files: &[Input]) -> Result<Excluded> {
     let mut excluded = Excluded::default();
-    let progress = Arc::new(Progress::default());
-    for file in files {
-        let source = records::open(file, &ReadOptions::default(), &progress)?;
-        let mut base = 0;
-        for chunk in source.chunks {
-            let mut broken = None;
-            let span = chunk?.visit(None, &mut |item| match item.content {
-                Ok(record) => match record.get("id").filter(|id| !id.is_null()) {
-                    Some(id) => {
-                        let reason = record.get("reason").filter(|reason| !reason.is_null()).map(as_text);
-                        let told = reason.map_or(String::new(), |reason| format!(" ({reason})"));
-                        excluded.0.insert(as_text(id), format!("listed in {}{told}", file.name));
-                    }
-                    None => {
-                        let detail = format!("expected a column id, found: {}", describe(&record));
-                        broken.get_or_insert((base + item.row, detail));
-                    }
-                },
-                Err(unreadable) => {
-                    broken.get_or_insert((unreadable.line.unwrap_or(base + item.row), unreadable.detail));
-                }
-            });
-            base += span;
-            if let Some((row, detail)) = broken {
-                return Err(Error::Broken { file: file.name.clone(), row, detail, skippable: false });
-            }
-        }
-    }
+    records::for_each(files, &mut |file, record| {
+        let id = record.get("id").filter(|id| !id.is_null());
+        let id = id.ok_or_else(|| format!("expected a column id, found: {}", describe(record)))?;
+        let reason = record.get("reason").filter(|reason| !reason.is_null()).map(as_text);
+        let told = reason.map_or(String::new(), |reason| format!(" ({reason})"));
+        excluded.0.insert(as_text(id), format!("listed in {file}{told}"));
+        Ok(())
+    })?;
     Ok(excluded)
 }

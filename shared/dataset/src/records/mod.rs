@@ -115,3 +115,36 @@ pub fn open_aligned(
 pub(crate) fn empty(file: &str, detail: &str) -> Error {
     Error::Empty { file: file.to_owned(), detail: detail.to_owned() }
 }
+
+/// Gives each record of the files to `take`, in order, with its file's name. A record that cannot be parsed ends it, as
+/// does one of which `take` says what is wrong.
+///
+/// # Errors
+/// As reading inputs does, and for that record, by file and row.
+pub(crate) fn for_each(
+    files: &[Input],
+    take: &mut dyn FnMut(&str, &Record) -> std::result::Result<(), String>,
+) -> Result<()> {
+    let progress = Arc::new(Progress::default());
+    for file in files {
+        let mut base = 0;
+        for chunk in open(file, &ReadOptions::default(), &progress)?.chunks {
+            let mut broken = None;
+            let span = chunk?.visit(None, &mut |item| {
+                let row = base + item.row;
+                let found = match item.content {
+                    Ok(record) => take(&file.name, &record).map_err(|detail| (row, detail)),
+                    Err(unreadable) => Err((unreadable.line.unwrap_or(row), unreadable.detail)),
+                };
+                if let Err(what) = found {
+                    broken.get_or_insert(what);
+                }
+            });
+            base += span;
+            if let Some((row, detail)) = broken {
+                return Err(Error::Broken { file: file.name.clone(), row, detail, skippable: false });
+            }
+        }
+    }
+    Ok(())
+}

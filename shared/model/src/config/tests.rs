@@ -165,3 +165,11 @@ fn what_has_no_effect_is_ignored_and_dropout_is_noted() {
     assert!(config.notes()[0].contains("attn_pdrop = 0.1"));
     assert_eq!((config.end_of_sequence(), config.begin_of_sequence()), ([5, 7].as_slice(), Some(1)));
 }
+
+#[test]
+fn absurd_numbers_of_layers_are_refused_before_they_take_memory() {
+    for (model_type, key) in [("llama", "num_hidden_layers"), ("gpt2", "n_layer"), ("gpt_neox", "num_hidden_layers")] {
+        let message = refusal(model_type, json!({ key: 1_000_000_000_000_u64 }));
+        assert!(message.contains(key) && message.contains("at most 10000 layers"), "{model_type}: {message}");
+    }
+}
