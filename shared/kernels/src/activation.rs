@@ -5,6 +5,7 @@ use crate::{
     parallel::{CHUNK, build, build2},
     profile::timed,
     simd::{Kernel, dispatch},
+    tape::{apply1, apply2},
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
@@ -31,7 +32,7 @@ pub enum Activation {
 /// # Errors
 /// Where candle fails to allocate or run.
 pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    if fused(&[x]) { x.contiguous()?.apply_op1(Single(activation)) } else { portable(x, activation) }
+    if fused(&[x]) { apply1(&x.contiguous()?, Single(activation)) } else { portable(x, activation) }
 }
 
 /// `activation(gate) · up`, element by element.
@@ -45,7 +46,7 @@ pub fn gated(gate: &Tensor, up: &Tensor, activation: Activation) -> Result<Tenso
     if !fused(&[gate, up]) {
         return portable(gate, activation)? * up;
     }
-    gate.contiguous()?.apply_op2(&up.contiguous()?, Gated(activation))
+    apply2(&gate.contiguous()?, &up.contiguous()?, Gated(activation))
 }
 
 fn portable(x: &Tensor, activation: Activation) -> Result<Tensor> {

@@ -5,6 +5,7 @@ use crate::{
     linear::{add_bias, sum_of_rows},
     parallel::{build, for_each_chunk, rows_per_chunk, sum_of_parts},
     simd::{Kernel, dispatch},
+    tape::apply2,
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
@@ -18,7 +19,7 @@ pub fn scale_columns(x: &Tensor, factors: &Tensor) -> Result<Tensor> {
     if !fused(&[x, factors]) {
         return x.broadcast_mul(factors);
     }
-    x.contiguous()?.apply_op2(&factors.contiguous()?, ScaleColumns)
+    apply2(&x.contiguous()?, &factors.contiguous()?, ScaleColumns)
 }
 
 /// `x` `[N, C]` with `addends[c]` added to column `c`. A gradient is computed for each argument that is tracked.
@@ -30,7 +31,7 @@ pub fn add_to_columns(x: &Tensor, addends: &Tensor) -> Result<Tensor> {
     if !fused(&[x, addends]) {
         return x.broadcast_add(addends);
     }
-    x.contiguous()?.apply_op2(&addends.contiguous()?, AddToColumns)
+    apply2(&x.contiguous()?, &addends.contiguous()?, AddToColumns)
 }
 
 fn check(name: &str, x: &Tensor, columns: &Tensor) -> Result<()> {

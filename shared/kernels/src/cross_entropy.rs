@@ -8,6 +8,7 @@ use crate::{
     parallel::{CHUNK, for_each_chunk},
     profile::timed,
     simd::{Kernel, LANES, dispatch, sum, sum_lanes},
+    tape::apply2,
     tensors::{floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, bail};
@@ -110,7 +111,7 @@ fn cross_entropy_with(
         outcome: outcome.clone(),
         gradients: Mutex::new(None),
     };
-    let loss_sum = hidden.contiguous()?.apply_op2(&weight.contiguous()?, op)?;
+    let loss_sum = apply2(&hidden.contiguous()?, &weight.contiguous()?, op)?;
     let Outcome { objective, losses, correct } = outcome.get().cloned().expect("the forward pass has just run");
     Ok(CrossEntropy { loss_sum, objective, losses, correct })
 }

@@ -5,6 +5,7 @@ use crate::{
     parallel::{CHUNK, build_zeroed},
     profile::timed,
     simd::{Kernel, dispatch},
+    tape::apply1,
     tensors::{Floats, floats, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, bail};
@@ -92,7 +93,7 @@ pub fn dropout(x: &Tensor, dropout: Dropout) -> Result<Tensor> {
         return Ok(x.clone());
     }
     if x.device().is_cpu() && x.dtype() == DType::F32 {
-        return x.contiguous()?.apply_op1(dropout);
+        return apply1(&x.contiguous()?, dropout);
     }
     let mask = Tensor::from_vec(dropout.apply(&vec![1.0; x.elem_count()]), x.shape(), &Device::Cpu)?;
     x * mask.to_dtype(x.dtype())?.to_device(x.device())?

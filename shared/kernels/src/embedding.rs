@@ -3,6 +3,7 @@
 use crate::{
     parallel::{build, for_each_chunk, rows_per_chunk},
     profile::timed,
+    tape::apply1,
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
@@ -20,7 +21,7 @@ pub fn embedding(ids: &Tensor, table: &Tensor) -> Result<Tensor> {
     if !fused(&[table]) {
         return table.index_select(ids, 0);
     }
-    table.contiguous()?.apply_op1(Embedding { ids: ids_on_host })
+    apply1(&table.contiguous()?, Embedding { ids: ids_on_host })
 }
 
 struct Embedding {

@@ -5,6 +5,7 @@ use crate::{
     matmul::{Matrix, Product, multiply_sum},
     parallel::{build, rows_per_chunk},
     profile::timed,
+    tape::apply1,
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -196,7 +197,7 @@ pub fn linear_frozen(x: &Tensor, weight: &FrozenWeight, bias: Option<&Tensor>, l
             return layout.portable(x, &widened, bias);
         }
         let op = LinearFrozen { weight: weight.clone(), bias: bias.map(Tensor::contiguous).transpose()?, layout };
-        return x.contiguous()?.apply_op1(op);
+        return apply1(&x.contiguous()?, op);
     };
     crate::linear(x, tensor, bias, layout)
 }

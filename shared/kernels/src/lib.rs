@@ -36,6 +36,7 @@ mod simd;
 mod split_columns;
 mod stored;
 mod sum_of_squares;
+mod tape;
 mod tensors;
 #[cfg(test)]
 mod testing;
@@ -63,5 +64,6 @@ pub use segments::Segments;
 pub use split_columns::split_columns;
 pub use stored::{BlockFormat, Nf4, StoredMatrix};
 pub use sum_of_squares::sum_of_squares;
+pub use tape::{Tape, divide, record, reshape, scale, sum};
 pub use tensors::append_rows;
-pub use values::{add_into, continued, leaf, refill, release};
+pub use values::{add_into, leaf, refill, release};

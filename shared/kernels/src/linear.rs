@@ -5,6 +5,7 @@ use crate::{
     parallel::{for_each_chunk, rows_per_chunk, sum_of_parts},
     profile::timed,
     simd::{Kernel, dispatch},
+    tape::{apply2, apply3},
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
@@ -56,8 +57,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, layout: Weight
     }
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
-        None => x.apply_op2(&weight, Linear(layout)),
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Linear(layout)),
+        None => apply2(&x, &weight, Linear(layout)),
+        Some(bias) => apply3(&x, &weight, &bias.contiguous()?, Linear(layout)),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     linear, linear_frozen,
     matmul::{Matrix, Product, multiply, multiply_into},
     profile::timed,
+    tape::apply3,
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -69,7 +70,7 @@ pub fn linear_lora_frozen(
         dropout,
         low_rank: OnceLock::new(),
     };
-    x.contiguous()?.apply_op3(&a.contiguous()?, &b.contiguous()?, op)
+    apply3(&x.contiguous()?, &a.contiguous()?, &b.contiguous()?, op)
 }
 
 fn composed(

@@ -4,6 +4,7 @@ use crate::{
     parallel::{build, rows_per_chunk, sum_of_parts},
     profile::timed,
     simd::{Kernel, dispatch, dot, mul_add, sum},
+    tape::apply2,
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
@@ -20,7 +21,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64, weight_offset: f32) -> Re
     if !fused(&[x, weight]) {
         return portable(x, weight, eps, weight_offset);
     }
-    x.contiguous()?.apply_op2(&weight.contiguous()?, RmsNorm { eps, offset: weight_offset })
+    apply2(&x.contiguous()?, &weight.contiguous()?, RmsNorm { eps, offset: weight_offset })
 }
 
 fn portable(x: &Tensor, weight: &Tensor, eps: f64, weight_offset: f32) -> Result<Tensor> {

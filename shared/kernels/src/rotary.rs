@@ -4,6 +4,7 @@ use crate::{
     parallel::{build, rows_per_chunk},
     profile::timed,
     simd::{Kernel, dispatch},
+    tape::apply1,
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
@@ -37,7 +38,7 @@ pub fn rotary(x: &Tensor, cos: &Tensor, sin: &Tensor, style: RotaryStyle) -> Res
         return portable(x, cos, sin, style);
     }
     let (cos, sin) = (cos.detach().contiguous()?, sin.detach().contiguous()?);
-    x.contiguous()?.apply_op1(Rotary { cos, sin, style })
+    apply1(&x.contiguous()?, Rotary { cos, sin, style })
 }
 
 fn portable(x: &Tensor, cos: &Tensor, sin: &Tensor, style: RotaryStyle) -> Result<Tensor> {

@@ -6,6 +6,7 @@
 use crate::{
     parallel::{build, for_each_chunk, rows_per_chunk},
     profile::timed,
+    tape::apply1,
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -36,7 +37,7 @@ pub fn split_columns(x: &Tensor, widths: &[usize]) -> Result<Vec<Tensor>> {
     starts
         .zip(widths)
         .map(|(start, &width)| {
-            x.apply_op1(Block { start, width, blocks: widths.len(), gathered: Arc::clone(&gathered) })
+            apply1(&x, Block { start, width, blocks: widths.len(), gathered: Arc::clone(&gathered) })
         })
         .collect()
 }

@@ -62,7 +62,7 @@ pub fn leaf(tensor: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// Where the shapes differ.
-pub fn continued(tensor: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+pub(crate) fn continued(tensor: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     if tensor.shape() != gradient.shape() {
         bail!("continued: expected a gradient of shape {:?}, found {:?}", tensor.dims(), gradient.dims());
     }

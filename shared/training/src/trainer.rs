@@ -313,7 +313,7 @@ impl<'a> Trainer<'a> {
             let found = self.decoder.loss_of(hidden, &micro.targets, mode)?;
             let rows = micro.rows_with_non_finite(&found.losses);
             if rows.is_empty() {
-                Ok(((found.loss_sum / trained_tokens as f64)?, (found.objective, found.losses)))
+                Ok((kernels::scale(&found.loss_sum, 1.0 / trained_tokens as f64)?, (found.objective, found.losses)))
             } else {
                 Err(TrainingError::NonFiniteLoss { step, rows })
             }

@@ -12,6 +12,7 @@ pub use decode::{CachedSequence, append_keys, attention_decode};
 use crate::{
     Segments,
     profile::timed,
+    tape::apply3,
     tensors::{Floats, floats, fused, storage, tensor},
 };
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
@@ -79,7 +80,7 @@ pub fn attention(
         options: *options,
         statistics: OnceLock::new(),
     };
-    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+    apply3(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, op)
 }
 
 /// All scores of a segment at once: the oracle of the tests, and what other devices run.

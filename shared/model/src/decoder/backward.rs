@@ -4,16 +4,23 @@
 //! the second time gives the same values, and the gradients are the same to the bit however much is kept.
 
 use candle_core::{Tensor, backprop::GradStore};
+use kernels::{Tape, record};
 
 use super::Decoder;
 use crate::parts::{OverSegments, Remade};
 use crate::{Batch, Mode, ModelError, Pass};
 
+/// A result and how it came about.
+struct Computed {
+    y: Tensor,
+    tape: Tape,
+}
+
 /// One layer between its forward and its backward pass.
 struct Kept<'a> {
     input: Tensor,
-    /// The layer's result, whose graph holds its inner values; none where the layer is computed again.
-    graph: Option<(Tensor, Remade<'a>)>,
+    /// What was computed, with its inner values; none where the layer is computed again.
+    done: Option<(Computed, Remade<'a>)>,
 }
 
 impl Decoder {
@@ -35,50 +42,48 @@ impl Decoder {
         take: &mut dyn FnMut(&mut GradStore) -> Result<(), E>,
     ) -> Result<R, E> {
         let pass = self.begin(batch, mode)?;
-        let embedded = self.embed_in(batch, mode)?;
-        let mut x = cut(&embedded)?;
+        let embedded = Computed::by(|| self.embed_in(batch, mode))?;
+        let mut x = cut(&embedded.y)?;
         let mut kept = Vec::with_capacity(self.layers.len());
         for index in 0..self.layers.len() {
             let mut remade = if index < checkpointed { Remade::unread() } else { Remade::cheap() };
-            let y = self.layer_keeping(index, &x, &pass, &mut remade)?;
-            if !y.track_op() {
+            let layer = self.layer_keeping(index, &x, &pass, &mut remade)?;
+            if !layer.y.track_op() {
                 // Nothing is trained so far down: neither its values nor its gradient are needed.
-                x = y;
+                x = layer.y;
                 continue;
             }
-            let next = cut(&y)?;
-            let graph = if index < checkpointed {
+            let next = cut(&layer.y)?;
+            let done = if index < checkpointed {
                 None
             } else {
                 remade.release()?;
-                Some((y, remade))
+                Some((layer, remade))
             };
-            kept.push((index, Kept { input: std::mem::replace(&mut x, next), graph }));
+            kept.push((index, Kept { input: std::mem::replace(&mut x, next), done }));
         }
-        let normed = self.finish(&x)?;
-        let hidden = cut(&normed)?;
-        let (mut gradient, result) = {
-            let (loss, result) = head(&hidden)?;
-            let mut store = loss.backward().map_err(ModelError::from)?;
-            let gradient = store.remove(&hidden);
-            take(&mut store)?;
-            (gradient, result)
-        };
+        let normed = Computed::by(|| self.finish(&x))?;
+        let hidden = cut(&normed.y)?;
+        let (loss, tape) = record(|| head(&hidden));
+        let (loss, result) = loss?;
+        let slope = loss.ones_like().map_err(ModelError::from)?;
+        let mut gradient = Computed { y: loss, tape }.back(Some(slope), &hidden, take)?;
         drop(hidden);
-        gradient = through(&normed, gradient, &x, take)?;
-        drop((normed, x));
-        while let Some((index, Kept { input, graph })) = kept.pop() {
-            let (y, remade) = match graph {
-                Some(graph) => graph,
+        gradient = normed.back(gradient, &x, take)?;
+        drop(x);
+        while let Some((index, Kept { input, done })) = kept.pop() {
+            let (layer, remade) = match done {
+                Some(done) => done,
                 None => {
                     let mut remade = Remade::unread();
                     (self.layer_keeping(index, &input, &pass, &mut remade)?, remade)
                 }
             };
             remade.refill()?;
-            gradient = through(&y, gradient, &input, take)?;
+            gradient = layer.back(gradient, &input, take)?;
         }
-        through(&embedded, gradient, &embedded, take)?;
+        let embedded_alone = embedded.y.clone();
+        embedded.back(gradient, &embedded_alone, take)?;
         Ok(result)
     }
 
@@ -88,8 +93,10 @@ impl Decoder {
         x: &Tensor,
         pass: &Pass,
         remade: &mut Remade<'a>,
-    ) -> Result<Tensor, ModelError> {
-        self.layers[index].forward(x, &pass.tables, &mut OverSegments(&pass.segments), pass.mode, remade)
+    ) -> Result<Computed, ModelError> {
+        Computed::by(|| {
+            self.layers[index].forward(x, &pass.tables, &mut OverSegments(&pass.segments), pass.mode, remade)
+        })
     }
 }
 
@@ -98,18 +105,23 @@ fn cut(x: &Tensor) -> Result<Tensor, ModelError> {
     if x.track_op() { Ok(kernels::leaf(x)?) } else { Ok(x.clone()) }
 }
 
-/// From the gradient of `y` to that of its leaf `x`; the gradients of variables on the way are offered to `take`.
-fn through<E: From<ModelError>>(
-    y: &Tensor,
-    gradient: Option<Tensor>,
-    x: &Tensor,
-    take: &mut dyn FnMut(&mut GradStore) -> Result<(), E>,
-) -> Result<Option<Tensor>, E> {
-    let Some(gradient) = gradient.filter(|_| y.track_op()) else { return Ok(None) };
-    let continued = kernels::continued(y, &gradient).map_err(ModelError::from)?;
-    drop(gradient);
-    let mut store = continued.backward().map_err(ModelError::from)?;
-    let gradient = store.remove(x);
-    take(&mut store)?;
-    Ok(gradient)
+impl Computed {
+    fn by(work: impl FnOnce() -> Result<Tensor, ModelError>) -> Result<Self, ModelError> {
+        let (y, tape) = record(work);
+        Ok(Self { y: y?, tape })
+    }
+
+    /// From the gradient of the result to that of its leaf `x`; the gradients of variables on the way are offered to `take`.
+    fn back<E: From<ModelError>>(
+        self,
+        gradient: Option<Tensor>,
+        x: &Tensor,
+        take: &mut dyn FnMut(&mut GradStore) -> Result<(), E>,
+    ) -> Result<Option<Tensor>, E> {
+        let Some(gradient) = gradient.filter(|_| self.y.track_op()) else { return Ok(None) };
+        let mut store = self.tape.backward(&self.y, gradient).map_err(ModelError::from)?;
+        let gradient = store.remove(x);
+        take(&mut store)?;
+        Ok(gradient)
+    }
 }

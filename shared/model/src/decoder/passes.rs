@@ -64,7 +64,7 @@ impl Decoder {
             let bound = (alpha / ((segment.len() * width) as f64).sqrt()) as f32;
             noise[segment.start * width..segment.end * width].iter_mut().for_each(|value| *value *= bound);
         }
-        Ok((x + Tensor::from_vec(noise, (tokens, width), x.device())?)?)
+        Ok(kernels::sum(x, &Tensor::from_vec(noise, (tokens, width), x.device())?)?)
     }
 
     /// How the loss is computed: label smoothing acts in training alone.

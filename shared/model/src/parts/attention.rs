@@ -131,9 +131,9 @@ impl Attention {
                 rotated
             }
         };
-        let v = v.reshape((tokens, self.key_value_heads, self.head_dim))?;
+        let v = kernels::reshape(&v, (tokens, self.key_value_heads, self.head_dim))?;
         let mixed = attend.attend(self.layer, &q, &k, &v, &self.options)?;
-        self.output.forward(&mixed.reshape((tokens, self.heads * self.head_dim))?, mode)
+        self.output.forward(&kernels::reshape(&mixed, (tokens, self.heads * self.head_dim))?, mode)
     }
 
     /// Queries `[N, H·D]`, keys and values `[N, G·D]`.
@@ -151,11 +151,11 @@ impl Attention {
             }
             Projected::FusedByHead(linear) => {
                 let (tokens, width) = (x.dim(0)?, self.head_dim);
-                let by_head = linear.forward(x, mode)?.reshape((tokens * self.heads, 3 * width))?;
+                let by_head = kernels::reshape(&linear.forward(x, mode)?, (tokens * self.heads, 3 * width))?;
                 let [q, k, v] = blocks(&by_head, [width; 3])?;
                 remade.unread_value(&by_head)?;
                 let whole = (tokens, self.heads * width);
-                Ok((q.reshape(whole)?, k.reshape(whole)?, v.reshape(whole)?))
+                Ok((kernels::reshape(&q, whole)?, kernels::reshape(&k, whole)?, kernels::reshape(&v, whole)?))
             }
         }
     }
@@ -164,11 +164,12 @@ impl Attention {
     fn heads_of(&self, x: &Tensor, heads: usize, norm: impl Fn(&Norms) -> &Norm) -> Result<Tensor, ModelError> {
         let shape = (x.dim(0)?, heads, self.head_dim);
         Ok(match &self.norms {
-            None => x.reshape(shape)?,
+            None => kernels::reshape(x, shape)?,
             Some(norms) if norms.per_head => {
-                norm(norms).forward(&x.reshape((shape.0 * heads, self.head_dim))?)?.reshape(shape)?
+                let by_head = kernels::reshape(x, (shape.0 * heads, self.head_dim))?;
+                kernels::reshape(&norm(norms).forward(&by_head)?, shape)?
             }
-            Some(norms) => norm(norms).forward(x)?.reshape(shape)?,
+            Some(norms) => kernels::reshape(&norm(norms).forward(x)?, shape)?,
         })
     }
 

@@ -29,11 +29,11 @@ impl Embedding {
         let table = self.table.tensor();
         let mut x = kernels::embedding(&Tensor::new(input_ids, table.device())?, table)?;
         if self.scale != 1.0 {
-            x = (x * f64::from(self.scale))?;
+            x = kernels::scale(&x, f64::from(self.scale))?;
         }
         if let Some(positions) = &self.positions {
             let added = kernels::embedding(&Tensor::new(position_ids, table.device())?, positions.tensor())?;
-            x = (x + added)?;
+            x = kernels::sum(&x, &added)?;
         }
         Ok(x)
     }

@@ -62,7 +62,7 @@ impl Layer {
         let normed = normed(self.attention_input.as_ref(), x, remade)?;
         let mixed = self.attention.forward(&normed, tables, attend, mode, remade)?;
         let mixed = self.scaled(apply(self.attention_output.as_ref(), &mixed)?)?;
-        let between = (x + &mixed)?;
+        let between = kernels::sum(x, &mixed)?;
         remade.unread_value(&mixed)?;
         let seen = match self.residual {
             Residual::Sequential => &between,
@@ -71,7 +71,7 @@ impl Layer {
         let normed = self::normed(self.feed_forward_input.as_ref(), seen, remade)?;
         let fed = self.feed_forward.forward(&normed, mode, remade)?;
         let fed = self.scaled(apply(self.feed_forward_output.as_ref(), &fed)?)?;
-        let y = (&between + &fed)?;
+        let y = kernels::sum(&between, &fed)?;
         remade.unread_value(&fed)?;
         if self.residual == Residual::Parallel {
             remade.unread_value(&between)?;
@@ -80,7 +80,7 @@ impl Layer {
     }
 
     fn scaled(&self, x: Tensor) -> Result<Tensor, ModelError> {
-        if self.residual_scale == 1.0 { Ok(x) } else { Ok((x * f64::from(self.residual_scale))?) }
+        if self.residual_scale == 1.0 { Ok(x) } else { Ok(kernels::scale(&x, f64::from(self.residual_scale))?) }
     }
 
     /// The linear layers in the order of `LayerDescription::linears`.

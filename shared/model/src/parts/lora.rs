@@ -38,7 +38,7 @@ impl Lora {
             None => y,
         };
         match &self.bias {
-            Some(bias) => Ok(kernels::add_to_columns(&y, &(bias.tensor() * f64::from(self.scale))?)?),
+            Some(bias) => Ok(kernels::add_to_columns(&y, &kernels::scale(bias.tensor(), f64::from(self.scale))?)?),
             None => Ok(y),
         }
     }
@@ -96,8 +96,13 @@ impl Lora {
         };
         let dropped = kernels::dropout(x, dropout)?;
         let scaled = kernels::scale_columns(&self.plain(linear, &dropped, None, None)?, &factors)?;
-        let rest = kernels::linear_frozen(&(x - dropped)?, linear.weight.held(), None, linear.layout)?;
-        Ok((scaled + rest)?)
+        let rest = kernels::linear_frozen(
+            &kernels::sum(x, &kernels::scale(&dropped, -1.0)?)?,
+            linear.weight.held(),
+            None,
+            linear.layout,
+        )?;
+        Ok(kernels::sum(&scaled, &rest)?)
     }
 
     fn generate(&self, linear: &Linear, x: &Tensor) -> Result<Tensor, ModelError> {
@@ -106,14 +111,14 @@ impl Lora {
         let factor = WeightLayout::OutputByInput;
         let low = kernels::linear_rows_independent(x, self.a.tensor(), None, factor)?;
         let change = kernels::linear_rows_independent(&low, self.b.tensor(), None, factor)?;
-        let y = (y + (change * f64::from(self.scale))?)?;
+        let y = kernels::sum(&y, &kernels::scale(&change, f64::from(self.scale))?)?;
         if self.dora.is_some() { Ok(kernels::scale_columns(&y, &self.factors(linear)?)?) } else { Ok(y) }
     }
 
     /// DoRA's magnitudes over the lengths, `[out]`; a gradient reaches the magnitudes alone.
     fn factors(&self, linear: &Linear) -> Result<Tensor, ModelError> {
         let dora = self.dora.as_ref().expect("asked for under DoRA only");
-        Ok((dora.magnitude.tensor() / dora.lengths(linear, self)?)?)
+        Ok(kernels::divide(dora.magnitude.tensor(), &dora.lengths(linear, self)?)?)
     }
 
     /// The layer's weight with the adapter folded in, in the weight's own layout: `W + scale·B·A`, under DoRA with each

@@ -1,18 +1,22 @@
 //! The first step of the golden training runs: loss and gradient norm of adapters and of all parameters.
 
 use candle_core::{Tensor, Var};
-use model::{Batch, Decoder, LoraConfig, Mode, ModelError, Trainable};
+use model::{Batch, CrossEntropy, Decoder, LoraConfig, Mode, ModelError, Trainable};
 
 use crate::architectures::folders;
 use crate::support::{ids, json, open, shifted, tensors};
 
-/// Loss per trained token and the norm of all gradients, both rows in one batch.
-fn first_step(decoder: &Decoder, golden: &serde_json::Value) -> (f64, f64) {
+fn loss_of(decoder: &Decoder, golden: &serde_json::Value) -> CrossEntropy {
     let rows = golden["rows"].as_array().unwrap();
     let sequences: Vec<Vec<u32>> = rows.iter().map(|row| ids(&row["input_ids"])).collect();
     let targets: Vec<i32> = rows.iter().flat_map(|row| shifted(&row["labels"])).collect();
     let batch = Batch::from_sequences(&sequences).unwrap();
-    let loss = decoder.loss(&batch, &targets, Mode::Train { dropout_seed: 1 }).unwrap();
+    decoder.loss(&batch, &targets, Mode::Train { dropout_seed: 1 }).unwrap()
+}
+
+/// Loss per trained token and the norm of all gradients, both rows in one batch.
+fn first_step(decoder: &Decoder, golden: &serde_json::Value) -> (f64, f64) {
+    let loss = loss_of(decoder, golden);
     let mean = (loss.loss_sum / loss.losses.len() as f64).unwrap();
     let gradients = mean.backward().unwrap();
     let square = |var: &Var| -> f64 {
@@ -47,6 +51,27 @@ fn gradients_are_those_of_transformers_and_peft() {
         adapted.load_lora(&config, &tensors(&folder.join("lora_init/adapter_model.safetensors"))).unwrap();
         assert!(adapted.trainable().iter().all(|parameter| parameter.name.contains(".lora_")));
         check(&format!("{name} LoRA"), first_step(&adapted, &golden), &golden["lora"]["trace"][0]);
+    }
+}
+
+/// Nothing between the loss and the variables escapes the tape, which would be right and slow.
+#[test]
+fn every_operation_is_on_the_tape() {
+    for folder in folders() {
+        let golden = json(&folder.join("golden.json"));
+        let config = json(&folder.join("lora_init/adapter_config.json"));
+        let adapted = |use_dora| {
+            let config = LoraConfig { use_dora, dropout: 0.25, ..LoraConfig::from_json(&config).unwrap() };
+            let mut decoder = open(&folder, Trainable::Nothing);
+            decoder.add_lora(&config, 1).unwrap();
+            decoder
+        };
+        for (name, decoder) in
+            [("LoRA", adapted(false)), ("DoRA", adapted(true)), ("full", open(&folder, Trainable::All))]
+        {
+            let (loss, tape) = kernels::record(|| loss_of(&decoder, &golden));
+            assert!(tape.knows_all(&loss.loss_sum), "{} {name}", folder.display());
+        }
     }
 }
 
