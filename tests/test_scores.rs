@@ -2,11 +2,14 @@
 //! whether training has seen the test.
 
 use crate::support::{program, reference, stderr};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use parquet::arrow::ArrowWriter;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 fn read(path: &Path) -> Value {
@@ -198,4 +201,39 @@ fn a_gate_on_the_base_and_an_endless_scorer_are_refused() {
     let mut command = program("retune-test");
     command.arg("--predictions").arg(folder.path()).arg("--out").arg(folder.path().join("out"));
     command.assert().code(1).stderr(contains("is a folder, not a file"));
+}
+
+#[test]
+fn odd_rows_of_other_tools_are_told_with_their_rows() {
+    let folder = TempDir::new().unwrap();
+    let (file, out) = (folder.path().join("answers.jsonl"), folder.path().join("scores"));
+    let row = |id: Value, prediction: &str| json!({ "id": id, "prediction": prediction, "reference": "a" });
+    let rows = [row(json!("x"), "a"), row(json!(7), ""), row(json!("x"), " "), row(Value::Null, "b")];
+    lines(&file, &rows);
+    let mut command = program("retune-test");
+    let said = stderr(&command.arg("--predictions").arg(&file).arg("--out").arg(&out).assert().success());
+    for sentence in [
+        "1 row without an id, the first is row 4",
+        "2 rows have an empty prediction (rows 2, 3)",
+        "1 id stands more than once: x in rows 1, 3; each row is scored",
+    ] {
+        assert!(said.contains(sentence), "{sentence}: {said}");
+    }
+    assert!(std::fs::read_to_string(out.join("report.html")).unwrap().contains("x in rows 1, 3"));
+    // The same rows as Parquet, with columns of no interest: the same words, and nulls are refused by row.
+    let mut command = program("retune-test");
+    let again = folder.path().join("again");
+    command.arg("--predictions").arg(out.join("predictions.parquet")).arg("--out").arg(&again);
+    let said = stderr(&command.assert().success());
+    assert!(said.contains("2 rows have an empty prediction (rows 2, 3)") && said.contains("x in rows 1, 3"), "{said}");
+    let null = folder.path().join("null.parquet");
+    let texts = |values: &[Option<&str>]| -> ArrayRef { Arc::new(StringArray::from(values.to_vec())) };
+    let columns = [("prediction", texts(&[Some("a"), Some("b")])), ("reference", texts(&[Some("a"), None]))];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = ArrowWriter::try_new(std::fs::File::create(&null).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let mut command = program("retune-test");
+    command.arg("--predictions").arg(&null).arg("--out").arg(folder.path().join("never"));
+    command.assert().code(1).stderr(contains("null.parquet row 2").and(contains("reference, found null")));
 }

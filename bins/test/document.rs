@@ -26,6 +26,8 @@ pub(crate) struct Findings<'a> {
     pub(crate) predictions: &'a Predictions,
     pub(crate) generation: Option<&'a GenerationFacts>,
     pub(crate) leakage: Option<&'a Leakage>,
+    /// Sentences on rows of another tool's file that a reader should know of.
+    pub(crate) oddities: Vec<String>,
     pub(crate) inputs: &'a [FileRecord],
     pub(crate) options: Vec<Setting>,
 }
@@ -130,13 +132,17 @@ impl Findings<'_> {
         let with_base = self.scores.metrics.iter().any(|scored| scored.baseline.is_some());
         let rows = self.predictions.id.len();
         let few = if rows < FEWEST_ROWS {
-            format!(". Both are no more than a hint: {}", few_rows(rows))
+            format!(". They are no more than a hint: {}", few_rows(rows))
         } else {
             String::new()
         };
-        let caption = format!(
-            "Intervals are 95 % bootstrap intervals over rows; p is how often chance alone would make such a difference{few}"
-        );
+        let p = if with_base {
+            "; p is how often chance alone would make a difference as large, up or down (two-sided; never below 1 / \
+             (resamples + 1))"
+        } else {
+            ""
+        };
+        let caption = format!("Intervals are 95 % bootstrap intervals over rows{p}{few}");
         let mut table = Table::new(caption.as_str(), &["Metric", "#Tuned", "#Interval"]);
         if with_base {
             table = Table::new(
@@ -182,6 +188,7 @@ impl Findings<'_> {
             let answers = cli::format::plural(cut as u64, "answer");
             verdict.notes.push(format!("{answers} ran into the limit of new tokens and may be cut off."));
         }
+        verdict.notes.extend(self.oddities.iter().cloned());
         verdict
     }
 
@@ -192,7 +199,10 @@ impl Findings<'_> {
             Some(_) => &["Class", "#Precision", "#Recall", "#F1", "#Base F1", "#Rows"],
             None => &["Class", "#Precision", "#Recall", "#F1", "#Rows"],
         };
-        let mut classes = Table::new("", columns);
+        let all = confusion.labels().count();
+        let caption =
+            if all > MOST_CLASSES { format!("The first {MOST_CLASSES} of {all} classes") } else { "Each class".into() };
+        let mut classes = Table::new(caption, columns);
         for (place, class) in confusion.classes().iter().take(MOST_CLASSES).enumerate() {
             let mut row =
                 vec![class.label.clone(), percentage(class.precision), percentage(class.recall), decimal(class.f1)];
@@ -200,19 +210,11 @@ impl Findings<'_> {
             row.push(count(class.support as u64));
             classes.push(row);
         }
-        let mut confused = Table::new("Most frequent confusions", &["Expected", "Answered", "#Rows"]);
-        for (reference, predicted, rows) in confusion.most_confused(20) {
-            confused.push([reference.to_owned(), predicted.to_owned(), count(rows as u64)]);
-        }
-        let mut section = Section::new("Classes", "How well each label is found, and which label is taken for which.");
-        if let Some(table) = confusion_table(confusion) {
-            section = section.with(Block::Table(table));
-        }
-        section = section.with(Block::Table(classes));
-        if !confused.rows.is_empty() {
-            section = section.with(Block::Table(confused));
-        }
-        Some(section)
+        let confused = confused(confusion);
+        let section = Section::new("Classes", "How well each label is found, and which label is taken for which.");
+        let tables = [confusion_table(confusion), Some(confused), Some(classes)];
+        let shown = tables.into_iter().flatten().filter(|table| !table.rows.is_empty());
+        Some(shown.fold(section, |section, table| section.with(Block::Table(table))))
     }
 
     /// How long answers are beside what was expected.
@@ -413,4 +415,32 @@ fn confusion_table(confusion: &metrics::Confusion) -> Option<Table> {
         table.rows.push(std::iter::once(Cell::plain(expected)).chain(cells).collect());
     }
     Some(table)
+}
+
+/// Which label is taken for which, the most frequent first: what a table of many labels would hide.
+fn confused(confusion: &metrics::Confusion) -> Table {
+    let pairs = confusion.most_confused(usize::MAX);
+    let shown = pairs.len().min(LARGEST_TABLE);
+    let caption = format!(
+        "Most frequent confusions: {shown} of {}, with their share of the rows that have the expected label",
+        cli::format::plural(pairs.len() as u64, "pair")
+    );
+    let mut table = Table::new(caption, &["Expected", "Answered", "#Rows", "#Share"]);
+    for (expected, answered, rows) in pairs.into_iter().take(shown) {
+        let support = confusion.support(expected);
+        table.push([
+            expected.to_owned(),
+            if answered.is_empty() { "(nothing)".to_owned() } else { short_label(answered) },
+            count(rows as u64),
+            percentage(rows as f64 / support as f64),
+        ]);
+    }
+    table
+}
+
+/// An answer that is no label may be a whole story.
+fn short_label(text: &str) -> String {
+    let mut characters = text.chars();
+    let first: String = characters.by_ref().take(80).collect();
+    if characters.next().is_some() { format!("{first}…") } else { first }
 }

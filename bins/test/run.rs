@@ -69,6 +69,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
             .chain(args.model.as_deref().map(std::path::Path::new)),
     )?;
     let wanted = Wanted::parse(&args.metrics, &args.regex, &args.scorer, &args.gate)?;
+    if let (0, Some(gate)) = (args.resamples, args.gate.iter().find(|gate| gate.contains('@'))) {
+        return Err(cli::Usage(format!("the gate `{gate}` needs an interval: --resamples 0 makes none")).into());
+    }
     sampling(&args.generation, args.output.seed).check().map_err(|error| cli::Usage(format!("--{error}")))?;
     let source = Source::find(args, &wanted)?;
     let options = options(args, &wanted, &source);
@@ -87,6 +90,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         return Ok(Outcome::Interrupted(report));
     };
     let predictions = &answered.predictions;
+    let oddities = if args.predictions.is_some() { foreign::oddities(predictions) } else { Vec::new() };
+    oddities.iter().for_each(|text| cli::warn(text.trim_end_matches('.')));
     if let (None, Some(gate)) = (&predictions.baseline_prediction, wanted.needs_baseline()) {
         return Err(anyhow!(
             "the gate `{gate}` compares with the base, and {} has no answers of one",
@@ -106,6 +111,12 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let bootstrap = Bootstrap { resamples: args.resamples, seed: args.output.seed, ..Bootstrap::default() };
     let summaries = (answered.costs.0.as_ref().map(|c| c.summary), answered.costs.1.as_ref().map(|c| c.summary));
     let scores = wanted.score(predictions, bootstrap, summaries)?;
+    if let (true, Some(gate)) =
+        (predictions.id.len() < metrics::FEWEST_ROWS, args.gate.iter().find(|g| g.contains('@')))
+    {
+        let rows = scorecard::few_rows(predictions.id.len());
+        cli::warn(&format!("the gate `{gate}` rests on an interval that is narrower than it should be: {rows}"));
+    }
     let findings = Findings {
         subject: answered.subject,
         data: source.data_name(),
@@ -113,6 +124,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         predictions,
         generation: answered.facts.as_ref(),
         leakage: leakage.as_ref(),
+        oddities,
         inputs: &identity.inputs,
         options: settings(&serde_json::to_value(&options)?),
     };
@@ -198,9 +210,13 @@ impl<'a> Source<'a> {
                 );
             }
             if !path.is_file() {
-                let what = if path.is_dir() { "is a folder, not a file" } else { "does not exist" };
+                let what = match path {
+                    folder if folder.is_dir() => "is a folder, not a file",
+                    pipe if pipe.exists() || pipe.as_os_str() == "-" => "is a pipe, not a file",
+                    _ => "does not exist",
+                };
                 return Err(anyhow!("{} {what}", path.display()))
-                    .hint("--predictions takes a file with the columns prediction and reference");
+                    .hint("--predictions takes a file with the columns prediction and reference; what comes through a pipe, save first");
             }
             return Ok(Self::File(path));
         }

@@ -124,7 +124,12 @@ pub(crate) fn few_rows(rows: usize) -> String {
 
 /// The p-value, where there are rows enough to believe it.
 pub(crate) fn p_value(scored: &Scored, difference: metrics::Difference) -> String {
-    if scored.has_few_rows() { "few rows".to_owned() } else { format!("{:.3}", difference.p_value) }
+    match difference.p_value {
+        _ if scored.has_few_rows() => "few rows".to_owned(),
+        // Resampling cannot tell how much smaller.
+        tiny if tiny < 0.001 => "<0.001".to_owned(),
+        value => format!("{value:.3}"),
+    }
 }
 
 /// Scores, one line a metric.

@@ -47,7 +47,7 @@ pub use metrics::{MetricsRow, PreferenceMetrics, ThroughputRow, read_metrics, wr
 pub use origin::Origin;
 pub use pair_scores::{PairScores, write_pair_scores};
 pub use plain_table::{PlainColumn, write_plain_table};
-pub use predictions::{PredictionColumn, Predictions, read_predictions, write_predictions};
+pub use predictions::{PredictionColumn, Predictions, write_predictions};
 pub use rejects::{Code, Reject, RejectWriter, read_rejects};
 pub use row::{TableFacts, read_row};
 pub use table::{TableReader, TableWriter};

@@ -1,10 +1,9 @@
-//! Generated text beside its reference: what test writes, and what it scores for other tools.
+//! Generated text beside its reference: as test writes it; what other tools wrote, the stage itself reads.
 
-use crate::columns::{element, list_of, lists, optional_text, strings, text, text_at};
-use crate::{FinishedFile, Result, StagedFile, TableReader, TableWriter};
-use arrow::array::{Array, ArrayRef, Float64Array, ListBuilder, StringArray, StringBuilder};
+use crate::columns::{element, list_of, optional_text, text};
+use crate::{FinishedFile, Result, StagedFile, TableWriter};
+use arrow::array::{ArrayRef, Float64Array, ListBuilder, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Predictions, column by column; every column has the same length.
@@ -69,43 +68,4 @@ fn reference_column(rows: &[Vec<String>]) -> (Field, ArrayRef) {
         builder.append(true);
     }
     (Field::new("reference", list_of(DataType::Utf8), false), Arc::new(builder.finish()))
-}
-
-/// Reads predictions that any tool wrote: `prediction` and `reference` must be there, the rest is optional.
-///
-/// # Errors
-/// As [`TableReader::open`] and [`TableReader::require`].
-pub fn read_predictions(path: &Path) -> Result<Predictions> {
-    let mut table = TableReader::open(path)?;
-    table.require(&["prediction", "reference"], "name the columns prediction and reference")?;
-    let mut all = Predictions::default();
-    let mut baseline = Vec::new();
-    while let Some(batch) = table.next_batch()? {
-        let column = |name: &str| -> Result<Option<Vec<String>>> {
-            if !table.has(name) {
-                return Ok(None);
-            }
-            let array = table.column(&batch, name, &DataType::Utf8)?;
-            Ok(Some((0..batch.num_rows()).map(|row| text_at(strings(&array), row).unwrap_or_default()).collect()))
-        };
-        let first = all.id.len();
-        let numbered = || (first..first + batch.num_rows()).map(|row| format!("row-{}", row + 1)).collect();
-        all.id.extend(column("id")?.unwrap_or_else(numbered));
-        all.prompt.extend(column("prompt")?.unwrap_or_else(|| vec![String::new(); batch.num_rows()]));
-        match batch.column_by_name("reference").map(Array::data_type) {
-            Some(DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)) => {
-                let array = table.column(&batch, "reference", &list_of(DataType::Utf8))?;
-                let list = lists(&array);
-                all.reference.extend((0..batch.num_rows()).map(|row| {
-                    let texts = list.value(row);
-                    (0..texts.len()).filter_map(|place| text_at(strings(&texts), place)).collect()
-                }));
-            }
-            _ => all.reference.extend(column("reference")?.unwrap_or_default().into_iter().map(|text| vec![text])),
-        }
-        all.prediction.extend(column("prediction")?.unwrap_or_default());
-        baseline.extend(column("baseline_prediction")?.unwrap_or_default());
-    }
-    all.baseline_prediction = table.has("baseline_prediction").then_some(baseline);
-    Ok(all)
 }
