@@ -237,3 +237,24 @@ fn odd_rows_of_other_tools_are_told_with_their_rows() {
     command.arg("--predictions").arg(&null).arg("--out").arg(folder.path().join("never"));
     command.assert().code(1).stderr(contains("null.parquet row 2").and(contains("reference, found null")));
 }
+
+#[test]
+fn many_labels_show_their_largest_confusions_first() {
+    let folder = TempDir::new().unwrap();
+    let (file, out) = (folder.path().join("answers.jsonl"), folder.path().join("scores"));
+    let row = |place: usize| {
+        let answer = if place % 40 == 3 { "label-7".to_owned() } else { format!("label-{}", place % 40) };
+        json!({ "prediction": answer, "reference": format!("label-{}", place % 40) })
+    };
+    lines(&file, &(0..80).map(row).collect::<Vec<_>>());
+    let run = |arguments: &[&str]| {
+        let mut command = program("retune-test");
+        command.arg("--predictions").arg(&file).arg("--out").arg(&out).args(arguments).assert()
+    };
+    run(&["--temperature", "0.7"]).code(2).stderr(contains("cannot be used with"));
+    run(&["--resamples", "0", "--gate", "accuracy>=0.5@95%"]).code(2).stderr(contains("needs an interval"));
+    run(&["--metrics", "accuracy"]).success();
+    let page = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(page.contains("| label-3 | label-7 | 2 | 100.0 % |"), "{page}");
+    assert!(page.find("Most frequent confusions: 1 of 1 pair").unwrap() < page.find("Each class").unwrap(), "{page}");
+}

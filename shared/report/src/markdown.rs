@@ -133,7 +133,7 @@ fn escaped(text: &str) -> String {
             '_' => !(place > 0 && word(characters.get(place - 1)) && word(characters.get(place + 1))),
             // At the start they would make a list, a heading, a quotation.
             '-' | '+' | '#' | '>' | '=' => place == 0,
-            '.' | ')' => place > 0 && place == digits,
+            '.' | ')' => place > 0 && place == digits && characters.get(place + 1).is_none_or(|next| *next == ' '),
             _ => false,
         };
         if special {
@@ -179,6 +179,7 @@ mod tests {
             (escaped("- x"), escaped("+0.5"), escaped("12. x")),
             (r"\- x".into(), r"\+0.5".into(), r"12\. x".into())
         );
+        assert_eq!(escaped("82.4 %"), "82.4 %");
         assert_eq!(code("a ``b`` @c\nd"), "```a ``b`` @c d```");
         assert_eq!((code("`"), code(" \n")), ("`` ` ``".to_owned(), "(empty)".to_owned()));
         assert!(code(&"é".repeat(700)).ends_with("é` … 200 more characters"));
