@@ -64,7 +64,7 @@ pub(crate) fn verdict(summary: &Summary, run: Option<&Run>) -> Verdict {
         ),
     };
     let worse = better.is_some_and(|(gain, _)| gain <= 0.0);
-    let tone = match run.map(|run| run.fit.verdict) {
+    let mut tone = match run.map(|run| run.fit.verdict) {
         _ if worse && !few => Tone::Bad,
         Some(FitVerdict::Diverged | FitVerdict::NotLearning) => Tone::Bad,
         Some(FitVerdict::Overfitted) => Tone::Caution,
@@ -85,6 +85,8 @@ pub(crate) fn verdict(summary: &Summary, run: Option<&Run>) -> Verdict {
         let rise = general.tuned.loss - base.loss;
         let share = 100.0 * rise / base.loss;
         notes.push(if share > FORGETS {
+            // Better at the task and worse at all else is no plain success.
+            tone = if tone == Tone::Good { Tone::Caution } else { tone };
             format!(
                 "It forgot: loss on general text rose from {} to {} ({share:+.1} %). A lower learning rate, fewer epochs, or some general text among the training rows keeps more.",
                 decimal(base.loss),

@@ -218,13 +218,13 @@ impl Overfitting {
             ));
         } else {
             self.verdict = FitVerdict::WellFitted;
-            self.sentence = format!(
-                "No overfitting: validation loss fell from {:.4} to {:.4} (best at step {}) and stayed within {:.0} % of it to the end{gap}.",
-                first.loss,
-                best.loss,
-                best.step,
-                100.0 * TURN
-            );
+            let end = if best.step == last.step {
+                format!("(lowest at the end, step {}), hardly changing over the last third", best.step)
+            } else {
+                format!("(best at step {}) and stayed within {:.0} % of it to the end", best.step, 100.0 * TURN)
+            };
+            self.sentence =
+                format!("No overfitting: validation loss fell from {:.4} to {:.4} {end}{gap}.", first.loss, best.loss);
         }
     }
 }
