@@ -4,11 +4,12 @@
 use crate::{BlockFormat, simd::LANES, simd::sum_lanes};
 use half::{bf16, f16};
 use std::arch::x86_64::{
-    __m128, __m512, _mm_add_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps,
-    _mm_unpacklo_ps, _mm256_loadu_si256, _mm256_set1_epi16, _mm512_add_ps, _mm512_castpd_ps, _mm512_castpd256_pd512,
-    _mm512_castps_pd, _mm512_castps512_ps128, _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
-    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_extractf32x4_ps, _mm512_extractf64x4_pd, _mm512_fmadd_ps,
-    _mm512_loadu_ps, _mm512_mul_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    __m128, __m512, _MM_HINT_T0, _mm_add_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_movelh_ps, _mm_prefetch,
+    _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps, _mm256_loadu_si256, _mm256_set1_epi16, _mm512_add_ps,
+    _mm512_castpd_ps, _mm512_castpd256_pd512, _mm512_castps_pd, _mm512_castps512_ps128, _mm512_castsi512_ps,
+    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_extractf32x4_ps,
+    _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_setzero_ps, _mm512_slli_epi32,
+    _mm512_storeu_ps,
 };
 
 const F32: u8 = 0;
@@ -44,6 +45,11 @@ pub(super) fn outputs(format: BlockFormat, weight: &[u8], x: &[f32], y: &mut [f3
 /// Rows of the weight, and rows of `x`, of a block.
 const BLOCK: usize = 4;
 
+/// How many bytes ahead of the products the weight is asked for. Several rows side by side are no stream that processors
+/// see by themselves: with this, one thread reads two to four times as many bytes a second.
+const AHEAD: usize = 9 * 1024;
+const CACHE_LINE: usize = 64;
+
 /// # Safety
 /// The processor has AVX-512; the slices hold what the sizes say.
 #[target_feature(enable = "avx512f")]
@@ -62,7 +68,7 @@ unsafe fn all<const FORM: u8>(
         while row < rows {
             // SAFETY: rows and outputs of the block exist.
             unsafe {
-                let weight = Rows { start: weight.add(output * stride), stride };
+                let weight = Rows { start: weight.add(output * stride), stride, first: row == 0 };
                 let (x, y) = (x.add(row * inputs), y.add(row * count + output));
                 row += match (rows - row, wide) {
                     (BLOCK.., true) => block::<FORM, BLOCK, BLOCK>(weight, x, inputs, y, count),
@@ -77,12 +83,23 @@ unsafe fn all<const FORM: u8>(
     }
 }
 
+/// Bytes of one row that a step of [`block`] reads.
+const fn bytes_of_step(form: u8) -> usize {
+    match form {
+        F16 | BF16 => 2 * LANES,
+        Q8_0 => 34,
+        _ => 4 * LANES,
+    }
+}
+
 /// Rows of a weight.
 #[derive(Clone, Copy)]
 struct Rows {
     start: *const u8,
     /// Bytes from a row to the next.
     stride: usize,
+    /// Whether they are read for the first time: what comes after them is asked for.
+    first: bool,
 }
 
 /// `R` rows of `x` by `W` rows of the weight; returns `R`.
@@ -104,6 +121,15 @@ unsafe fn block<const FORM: u8, const R: usize, const W: usize>(
     while at < whole {
         // A block of 32 levels has one scale: it is read once for both vectors.
         let vectors = if FORM == Q8_0 { 2 } else { 1 };
+        if weight.first {
+            // The rows of a block lie one after the other: over its steps, all that lies so far ahead is asked for once.
+            let bytes = W * const { bytes_of_step(FORM) };
+            let ahead = weight.start.wrapping_add(AHEAD + at / (vectors * LANES) * bytes);
+            for line in (0..bytes).step_by(CACHE_LINE) {
+                // A hint: it may name any address.
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line).cast());
+            }
+        }
         let mut b = [[_mm512_setzero_ps(); W]; 2];
         let [left, right] = &mut b;
         for (w, (left, right)) in left.iter_mut().zip(right).enumerate() {
