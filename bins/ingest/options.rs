@@ -23,6 +23,7 @@ pub(crate) fn options(args: &Args, found: &InputSet) -> Result<Options> {
         let hint = hint.to_owned();
         move |detail: String| dataset::Error::Option { option, detail, hint }
     };
+    let split_by = split_by(args)?;
     let records = args.records.as_deref().map(RecordsPath::parse).transpose();
     let keep: Result<Vec<KeptColumn>, String> = args.keep.iter().map(|column| KeptColumn::parse(column)).collect();
     let split = match args.all_as {
@@ -66,11 +67,7 @@ pub(crate) fn options(args: &Args, found: &InputSet) -> Result<Options> {
         unseen: Unseen::default(),
         excluded: Excluded::default(),
         split,
-        split_by: match args.split_by.as_str() {
-            "content" => SplitBy::Content,
-            "prompt" => SplitBy::Prompt,
-            column => SplitBy::Column(column.to_owned()),
-        },
+        split_by,
         stratify: stratify(args)?,
         mix: mix(args, found)?,
         shard: shard(args)?,
@@ -117,6 +114,23 @@ fn mix(args: &Args, found: &InputSet) -> Result<Mix> {
     match mix.unused(&names) {
         Some(pattern) => Err(option("--mix", format!("`{pattern}` fits no file; found: {}", names.join(", ")), HINT)),
         None => Ok(mix),
+    }
+}
+
+/// What keeps rows together has a say only where shares are given out.
+fn split_by(args: &Args) -> Result<SplitBy> {
+    let by = match args.split_by.as_str() {
+        "content" => return Ok(SplitBy::Content),
+        "prompt" => SplitBy::Prompt,
+        column => SplitBy::Column(column.to_owned()),
+    };
+    let others = [
+        (args.all_as.is_some(), "--as", "leave one of them out: all rows go to one split"),
+        (args.split == "files", "--split files", "leave one of them out: the files say where their rows go"),
+    ];
+    match others.iter().find(|(given, ..)| *given) {
+        Some((_, flag, hint)) => Err(option("--split-by", format!("it cannot be used with {flag}"), hint)),
+        None => Ok(by),
     }
 }
 

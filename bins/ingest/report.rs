@@ -90,7 +90,8 @@ fn files(text: &mut String, summary: &Summary, found: &InputSet) {
         if let Some((key, _)) = file.unused_turn_keys.first_key_value() {
             let field = if file.format == "sharegpt" { "conversations" } else { "messages" };
             let keys = counted(&file.unused_turn_keys);
-            line(text, &format!("  keys of turns not used: {keys} (--keep '{key}={field}[].{key}' keeps one)"));
+            let name = key.rsplit('.').next().unwrap_or(key);
+            line(text, &format!("  keys of turns not used: {keys} (--keep '{name}={field}[].{key}' keeps one)"));
         }
         if !file.renamed_roles.is_empty() {
             line(text, &format!("  roles: {}", counted(&file.renamed_roles)));

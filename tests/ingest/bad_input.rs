@@ -47,6 +47,34 @@ fn a_truncated_gzip_file_names_offset_and_rows() {
     );
 }
 
+/// Deflate knows nothing of wrong bytes until the checksum at the end: records that make no sense come first.
+#[test]
+fn damaged_compressed_data_is_told_as_such() {
+    let rows: String = (0..60_000u64)
+        .map(|n| format!("{{\"text\":\"row {n} {}\"}}\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        .collect();
+    let damaged = |mut whole: Vec<u8>| {
+        let middle = whole.len() / 2;
+        whole[middle..middle + 40].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        whole
+    };
+    // As the program zstd does it; without a checksum zstd itself cannot tell all damage.
+    let mut zstd = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    zstd.include_checksum(true).unwrap();
+    zstd.write_all(rows.as_bytes()).unwrap();
+    let bench = Bench::new();
+    bench.write("rows.jsonl.gz", damaged(gzip(&rows))).write("rows.jsonl.zst", damaged(zstd.finish().unwrap()));
+    for (name, kind) in [("rows.jsonl.gz", "gzip"), ("rows.jsonl.zst", "zstd")] {
+        let told = format!("{name}: the {kind} data is damaged, at or before byte ");
+        refused(&bench, &[name], &[&told, "rows were read before", "hint: download or copy"]);
+        // Neither is damage a matter of some bad records.
+        refused(&bench, &[name, "--on-bad-record", "reject"], &[&told]);
+    }
+    // A broken record in a whole file is told as before.
+    bench.write("broken.jsonl.gz", gzip("{\"text\":\"a\"}\n{\"text\":\n"));
+    refused(&bench, &["broken.jsonl.gz"], &["broken.jsonl.gz:2: expected one JSON object"]);
+}
+
 #[test]
 fn a_broken_line_is_named_and_can_be_set_aside() {
     let bench = Bench::new();
@@ -91,6 +119,25 @@ fn tables_with_missing_columns_and_fields() {
 }
 
 #[test]
+fn a_field_without_a_value_is_no_other_shape() {
+    let bench = Bench::new();
+    bench.write("a.jsonl", "{\"prompt\":\"c\",\"completion\":null,\"label\":\"x\"}\n");
+    refused(
+        &bench,
+        &["a.jsonl"],
+        &["hint: the fields are those of prompt-completion, with `completion` null: fill it in"],
+    );
+    bench.write("b.jsonl", "{\"conversations\":[],\"source\":\"web\"}\n");
+    refused(&bench, &["b.jsonl"], &["hint: the fields are those of sharegpt, with `conversations` an empty list"]);
+    // Row by row in a file of which other rows fit, about the record as it was.
+    let rows = "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":\"c\",\"completion\":null}\n";
+    let run = Bench::new().write("d.jsonl", rows).ingest(&["d.jsonl", "--dry-run"]).succeeded();
+    assert!(run.stderr.contains("with `completion` null") && !run.stderr.contains("`prompt` null"), "{}", run.stderr);
+    bench.write("c.jsonl", "{\"instruction\":\"a\",\"output\":null,\"response\":\"b\"}\n");
+    refused(&bench, &["c.jsonl"], &["--map prompt=instruction,completion=response"]);
+}
+
+#[test]
 fn a_mapped_field_that_no_record_has() {
     let bench = Bench::new();
     bench.write("rows.jsonl", "{\"q\":\"a\",\"meta\":{\"level\":1}}\n{\"q\":\"b\"}\n");
@@ -104,7 +151,10 @@ fn wrong_options_are_told_with_the_right_ones() {
     let bench = Bench::new();
     bench.write("rows.jsonl", "{\"text\":\"a\"}\n");
     refused(&bench, &["rows.jsonl", "--split-by", "customer"], &["expected the column `customer` of --split-by"]);
-    let wrong: [(&[&str], &str); 4] = [
+    let wrong: [(&[&str], &str); 7] = [
+        (&["--as", "train", "--split-by", "prompt"], "--split-by: it cannot be used with --as"),
+        (&["--as", "train", "--split-by", "customer"], "--split-by: it cannot be used with --as"),
+        (&["--split", "files", "--split-by", "text"], "--split-by: it cannot be used with --split files"),
         (&["--map", "promt=text"], "did you mean `prompt`?"),
         (&["--split", "train=0.5"], "--split: expected shares that sum to 1"),
         (&["--records", "a[0]"], "--records: expected `[]` after a name"),
@@ -177,7 +227,7 @@ fn what_follows_compressed_data() {
     refused(
         &other,
         &["more.jsonl.gz"],
-        &["more.jsonl.gz: cannot read on", "what follows the gzip data is no gzip data"],
+        &["more.jsonl.gz: the gzip data is damaged", "what follows the gzip data is no gzip data"],
     );
 }
 

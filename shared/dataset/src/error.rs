@@ -59,6 +59,24 @@ pub enum Error {
         /// Records that had been read.
         rows: u64,
     },
+    /// Compressed data is not what was compressed.
+    #[error(
+        "{file}: the {compression} data is damaged, at or before byte {offset} of {size} ({cause}); {rows} rows were read before"
+    )]
+    Damaged {
+        /// The input's name.
+        file: String,
+        /// gzip, zstd, bzip2 or xz.
+        compression: &'static str,
+        /// Bytes taken from the file as stored.
+        offset: u64,
+        /// Size of the file as stored, or "unknown size".
+        size: String,
+        /// Records that had been read; some of them may hold wrong text.
+        rows: u64,
+        /// What the decoder says.
+        cause: String,
+    },
     /// A record cannot be parsed at all.
     #[error("{file}:{row}: {detail}")]
     Broken {
@@ -167,6 +185,7 @@ impl Error {
             ),
             Self::Empty { .. } => Some("leave this file out, or check how it was written".into()),
             Self::CutShort { .. } => Some("download or copy the file again and compare its size".into()),
+            Self::Damaged { .. } => Some("download or copy the file again and compare its checksum".into()),
             Self::Broken { skippable: true, .. } => Some(
                 "correct that record, or pass --on-bad-record reject to set such records aside in rejects.parquet"
                     .into(),

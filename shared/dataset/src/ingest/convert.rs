@@ -12,7 +12,7 @@ use crate::leaks::sketch;
 use crate::normal::texts;
 use crate::quality::{self, Finding, Pii};
 use crate::records::{Item, Payload, Place, Record, RecordsPath, Unreadable, as_text};
-use crate::shape::{TurnKeys, Unread, advise, describe};
+use crate::shape::{TurnKeys, Unread, advise, advise_prompt, describe};
 
 /// A chunk on its way to a worker.
 pub(super) struct Job {
@@ -124,12 +124,20 @@ fn shape(mut record: Record, plan: &FilePlan, keys: &TurnKeys, options: &Options
         }
     }
     if let Err(detail) = plan.mapping.apply(&mut record) {
-        return unfit(&record, &detail, !plan.mapping.is_empty());
+        let advice = if plan.mapping.is_empty() { advise(&record) } else { String::new() };
+        return unfit(&record, &detail, advice);
+    }
+    let mapped = plan.mapping.has("prompt");
+    // Looked at before the conversion takes fields out, so that advice is about the record as it was.
+    if let Some(misfit) = plan.shape.lacks(&record) {
+        let detail = format!("{} ({})", misfit.detail, plan.shape.as_str());
+        return unfit(&record, &detail, if mapped { String::new() } else { advise(&record) });
     }
     let mut example = match plan.shape.convert(&mut record, keys) {
         Ok(example) => example,
         Err(misfit) if misfit.missing => {
-            return unfit(&record, &format!("{} ({})", misfit.detail, plan.shape.as_str()), plan.mapping.has("prompt"));
+            let detail = format!("{} ({})", misfit.detail, plan.shape.as_str());
+            return unfit(&record, &detail, if mapped { String::new() } else { advise_prompt(&record) });
         }
         Err(misfit) => {
             let unfit = misfit.code == Code::BadRecord;
@@ -215,8 +223,8 @@ fn is_personal(finding: &Finding) -> bool {
 }
 
 /// A record without a field that is needed: tells the keys that it has and the way to a shape that fits.
-fn unfit(record: &Record, detail: &str, mapped: bool) -> Outcome {
+fn unfit(record: &Record, detail: &str, advice: String) -> Outcome {
     let detail = format!("{detail}; found: {}", describe(record));
-    let advice = if mapped { None } else { Some(advise(record)).filter(|advice| !advice.is_empty()) };
+    let advice = Some(advice).filter(|advice| !advice.is_empty());
     Outcome::Rejected { code: Code::BadRecord.as_str(), detail, advice, unfit: true }
 }

@@ -13,7 +13,7 @@ use super::{OnBadRecord, Options, Sink};
 use crate::duplicates::{Dedup, Kept, Origin, Seen};
 use crate::error::{Error, Result};
 use crate::identity::hexadecimal;
-use crate::inputs::{Input, Progress};
+use crate::inputs::{Input, Progress, damage};
 use crate::leaks::Watch;
 use crate::records::{self, Chunks, RecordsPath, Unreadable};
 use crate::split::{SplitPlan, Strata};
@@ -32,8 +32,17 @@ pub fn run(inputs: &[Input], options: &Options, progress: &Arc<Progress>, sink: 
     map_in_order(options.threads, jobs, work, |converted| {
         let (container, converted) = converted?;
         collector.take(container, converted)
-    })?;
+    })
+    .map_err(|error| damage_first(error, inputs))?;
     collector.finish()
+}
+
+/// A record that cannot be parsed may be the first sign of damage to the compressed file around it, which then is what
+/// to tell.
+fn damage_first(error: Error, inputs: &[Input]) -> Error {
+    let Error::Broken { file, row, .. } = &error else { return error };
+    let input = inputs.iter().find(|input| input.name == *file);
+    input.and_then(|input| damage(input, row.saturating_sub(1))).unwrap_or(error)
 }
 
 /// A chunk with what its file is.

@@ -49,10 +49,29 @@ impl Compression {
     pub(crate) fn decode<R: BufRead + Send + 'static>(self, inner: R) -> std::io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             Self::None => Box::new(inner),
-            Self::Gzip => Box::new(Members { member: Some(GzDecoder::new(inner)) }),
-            Self::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(inner)?),
-            Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(inner)),
-            Self::Xz => Box::new(lzma_rust2::XzReader::new(inner, true)),
+            Self::Gzip => Box::new(Decoded(Members { member: Some(GzDecoder::new(inner)) })),
+            Self::Zstd => Box::new(Decoded(zstd::stream::read::Decoder::with_buffer(inner)?)),
+            Self::Bzip2 => Box::new(Decoded(bzip2::bufread::MultiBzDecoder::new(inner))),
+            Self::Xz => Box::new(Decoded(lzma_rust2::XzReader::new(inner, true))),
+        })
+    }
+}
+
+/// What a decoder says of data that it cannot decode, told apart from what the system says of a file and from what
+/// later readers say of the plain text.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Undecodable(String);
+
+/// Marks the errors of a decoder.
+struct Decoded<R>(R);
+
+impl<R: Read> Read for Decoded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof | ErrorKind::Interrupted => error,
+            _ if error.raw_os_error().is_some() => error,
+            kind => Error::new(kind, Undecodable(error.to_string())),
         })
     }
 }

@@ -12,4 +12,4 @@ pub use container::Container;
 pub use discover::{Input, InputSet, discover};
 pub use encoding::Encoding;
 pub use open::{ByteStream, Progress};
-pub(crate) use open::{Opened, fail_read, open};
+pub(crate) use open::{Opened, damage, fail_read, open};

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::compression::Compression;
+use super::compression::{Compression, Undecodable};
 use super::container::{self, Container};
 use super::discover::Input;
 use super::encoding::{Encoding, Found, sample_beyond_ascii};
@@ -108,14 +108,36 @@ impl Place {
         if source.kind() == std::io::ErrorKind::UnexpectedEof && self.compression != Compression::None {
             return Error::CutShort { file: self.name.clone(), compression: self.compression.name(), offset, rows };
         }
+        if matches!(source.get_ref(), Some(cause) if cause.is::<Undecodable>()) {
+            let (file, compression, size) = (self.name.clone(), self.compression.name(), size_of(self.size));
+            return Error::Damaged { file, compression, offset, size, rows, cause: source.to_string() };
+        }
         fail_read(&self.name, self.size, offset, rows, source)
     }
 }
 
+fn size_of(size: Option<u64>) -> String {
+    size.map_or_else(|| "unknown size".into(), |size| size.to_string())
+}
+
+/// What is wrong with the compressed data of a file, if anything, by reading all of it: gzip has its checksum at the
+/// end, so that damage shows first as records that make no sense. `rows` is what had been read before that.
+pub(crate) fn damage(input: &Input, rows: u64) -> Option<Error> {
+    let here = Arc::new(AtomicU64::new(0));
+    let source = File::open(input.path.as_ref()?).ok()?;
+    let mut stored = BufReader::new(Counting { inner: source, here: Arc::clone(&here), progress: Arc::default() });
+    let compression = Compression::of(stored.fill_buf().ok()?);
+    let place = Place { name: input.name.clone(), size: input.size, offset: here, compression };
+    let decoded = match compression {
+        Compression::None => return None,
+        other => other.decode(stored).and_then(|mut plain| std::io::copy(&mut plain, &mut std::io::sink())),
+    };
+    decoded.err().map(|error| place.failure(error, rows))
+}
+
 /// A reading failure of a file that is not a stream.
 pub(crate) fn fail_read(name: &str, size: Option<u64>, offset: u64, rows: u64, source: std::io::Error) -> Error {
-    let size = size.map_or_else(|| "unknown size".into(), |size| size.to_string());
-    Error::Read { file: name.into(), offset, size, rows, source }
+    Error::Read { file: name.into(), offset, size: size_of(size), rows, source }
 }
 
 /// Counts what passes through, for this file and for the whole run.

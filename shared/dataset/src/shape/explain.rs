@@ -36,6 +36,8 @@ const COMPLETIONS: [&str; 14] = [
     "translation",
     "value",
 ];
+/// The first of them are of answers; the others may be of something beside one.
+const ANSWERS: usize = 6;
 /// Names that stand for running text.
 const TEXTS: [&str; 6] = ["text", "content", "body", "document", "article", "story"];
 /// Names that stand for a better and a worse answer.
@@ -58,7 +60,14 @@ pub fn advise(record: &Record) -> String {
     if let Some(advice) = turns(record).or_else(|| preference(record)) {
         return advice;
     }
-    let (prompt, completion) = (named(record, &PROMPTS, &[]), named(record, &COMPLETIONS, &[]));
+    let prompt = named(record, &PROMPTS, &[]);
+    if let (Some(prompt), Some(answer)) = (&prompt, named(record, &COMPLETIONS[..ANSWERS], &[])) {
+        return map(Shape::PromptCompletion, &format!("prompt={prompt},completion={answer}"));
+    }
+    if let Some(advice) = without_value(record) {
+        return advice;
+    }
+    let completion = named(record, &COMPLETIONS, &[]);
     if let (Some(prompt), Some(completion)) = (prompt, completion) {
         return map(Shape::PromptCompletion, &format!("prompt={prompt},completion={completion}"));
     }
@@ -74,6 +83,26 @@ pub fn advise(record: &Record) -> String {
         [only] => map(Shape::Text, &format!("text={only}")),
         [first, second, ..] => map(Shape::PromptCompletion, &format!("prompt={first},completion={second}")),
     }
+}
+
+/// Where the prompt of a pair of answers may be, as a sentence; empty where nothing comes near.
+pub fn advise_prompt(record: &Record) -> String {
+    preference(record).unwrap_or_default()
+}
+
+/// A record that has the fields of a shape, one of them without a value, is of that shape: another would only learn
+/// what is left of it.
+fn without_value(record: &Record) -> Option<String> {
+    let there = |shape: &Shape| shape.required().iter().all(|name| record.get(name).is_some());
+    let shape = Shape::ALL.into_iter().find(there)?;
+    let nothing = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    let name = shape.required().iter().find(|name| record.get(name).is_some_and(nothing))?;
+    let found = if record.get(name).is_some_and(Value::is_null) { "null" } else { "an empty list" };
+    Some(format!(
+        "the fields are those of {}, with `{name}` {found}: fill it in, leave such rows out, or name the field that \
+         holds it, --map {name}=...",
+        shape.as_str()
+    ))
 }
 
 /// A word about a column that would probably be missed: a text with its label beside it.

@@ -8,7 +8,7 @@ mod tools;
 mod turns;
 mod unread;
 
-pub use explain::{advise, describe, warn_unused};
+pub use explain::{advise, advise_prompt, describe, warn_unused};
 pub use turns::TurnKeys;
 pub use unread::Unread;
 
@@ -126,6 +126,12 @@ impl Shape {
         let nothing = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
         let there = |name: &&str| record.get(name).is_some_and(|value| !nothing(value));
         Self::ALL.into_iter().find(|shape| shape.required().iter().all(there))
+    }
+
+    /// The first of the required fields that the record has not, or has without a value.
+    pub fn lacks(self, record: &Record) -> Option<Misfit> {
+        let lacking = |field: &&&str| record.get(field).is_none_or(Value::is_null);
+        self.required().iter().find(lacking).map(|field| Misfit::missing(field))
     }
 
     /// Makes the record an example without identity and origin.

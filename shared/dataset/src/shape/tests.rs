@@ -113,6 +113,24 @@ fn what_is_left_behind_in_turns_is_counted() {
 }
 
 #[test]
+fn what_is_left_behind_in_calls_and_parts_is_counted() {
+    let mut record = record(json!({"messages": [
+        {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "x"}, "note": null}, "b"]},
+        {"role": "assistant", "content": [], "function_call": null, "tool_calls": [
+            {"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 3.50}"}},
+            {"index": 1, "id": "2", "type": "custom", "extra": "", "function": {"name": "f", "arguments": {}}}]},
+        {"role": "assistant", "content": "c", "tool_calls": [], "function_call": {"id": "3", "name": "g", "note": 1}}]}));
+    let keys = TurnKeys::default();
+    let example = Shape::Messages.convert(&mut record, &keys).unwrap();
+    let counted: Vec<_> = keys.unread.into_inner().keys.into_iter().collect();
+    let expected = [("content[].cache_control", 1), ("tool_calls[].index", 2), ("tool_calls[].type", 1)];
+    assert_eq!(counted, expected.map(|(key, turns)| (key.to_owned(), turns)));
+    // A flat call's own keys stay with the function, aside from its id.
+    let flat = r#"[{"id":"3","type":"function","function":{"name":"g","note":1}}]"#;
+    assert_eq!(example.messages[2].tool_calls.as_deref(), Some(flat));
+}
+
+#[test]
 fn what_does_not_fit_is_told() {
     let cases = [
         (json!({"messages": [{"role": "user", "content": "a"}]}), "expected a turn of the assistant"),
@@ -121,6 +139,11 @@ fn what_does_not_fit_is_told() {
         (json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "type `image_url`"),
         (json!({"messages": "hello"}), "found text"),
         (json!({"prompt": "a", "completion": 1.25e22}), "put it in quotes"),
+        (
+            json!({"messages": [{"role": "assistant", "tool_calls": [
+                {"name": "f", "arguments": "{\"id\": [123456789012345678901234]}"}]}]}),
+            "found a longer one, of which 1.2345678901234569e+23 is left",
+        ),
         (json!({"prompt": "a", "completion": ["b", "c"]}), "COLUMN[]"),
         (json!({"messages": [{"role": "assistant", "content": "a", "weight": -1}]}), "from 0 up"),
         (

@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::turns::nothing;
+use super::{Unread, is_rounded};
 use crate::records::kind_of;
 
 /// The tools of an example, as JSON text; `None` where the list is empty.
@@ -20,28 +22,51 @@ pub(super) fn list(value: Value) -> Result<Option<String>, String> {
 }
 
 /// The calls of a turn, as JSON text; `None` where the list is empty.
-pub(super) fn calls(value: Value) -> Result<Option<String>, String> {
+/// Keys that no part of a call takes are counted in `unread`.
+pub(super) fn calls(value: Value, unread: &mut Unread) -> Result<Option<String>, String> {
     let Some(calls) = elements("tool_calls", value)? else { return Ok(None) };
-    let calls: Result<Vec<Value>, String> = calls.into_iter().map(call).collect();
+    let calls: Result<Vec<Value>, String> = calls.into_iter().map(|one| call(one, unread)).collect();
     Ok(Some(Value::Array(calls?).to_string()))
 }
 
-fn call(call: Value) -> Result<Value, String> {
+fn call(call: Value, unread: &mut Unread) -> Result<Value, String> {
     let Value::Object(mut call) = call else {
         return Err(format!("expected a call with name and arguments, found {}", kind_of(&call)));
     };
-    let function = match call.get_mut("function").map(Value::take) {
+    let (id, kind) = (call.shift_remove("id"), call.shift_remove("type"));
+    let function = match call.shift_remove("function") {
         Some(Value::Object(function)) => function,
         None if call.contains_key("name") => std::mem::take(&mut call),
         _ => return Err("expected a call with the function's name and arguments, found neither".into()),
     };
+    if kind.is_some_and(|kind| !nothing(&kind) && kind != "function") {
+        unread.key("tool_calls[].type");
+    }
+    call.iter().filter(|(_, value)| !nothing(value)).for_each(|(key, _)| unread.key(&format!("tool_calls[].{key}")));
     let mut whole = Map::new();
-    if let Some(id) = call.get("id").filter(|id| !id.is_null()) {
-        whole.insert("id".into(), id.clone());
+    if let Some(id) = id.filter(|id| !id.is_null()) {
+        whole.insert("id".into(), id);
+    }
+    let function = with_object_arguments(function);
+    if let Some(number) = function.get("arguments").and_then(rounded) {
+        return Err(format!(
+            "expected numbers of 64 bits in the arguments of a call, found a longer one, of which {number} is left; \
+             put it in quotes"
+        ));
     }
     whole.insert("type".into(), "function".into());
-    whole.insert("function".into(), Value::Object(with_object_arguments(function)));
+    whole.insert("function".into(), Value::Object(function));
     Ok(Value::Object(whole))
+}
+
+/// A number inside `value` that was probably written with more digits than are left of it.
+fn rounded(value: &Value) -> Option<&serde_json::Number> {
+    match value {
+        Value::Number(number) => is_rounded(number).then_some(number),
+        Value::Array(list) => list.iter().find_map(rounded),
+        Value::Object(fields) => fields.values().find_map(rounded),
+        _ => None,
+    }
 }
 
 /// Arguments are often JSON inside of text: templates would then quote them twice.

@@ -77,8 +77,8 @@ fn one(field: &str, index: usize, turn: Value, keys: &TurnKeys) -> Result<Messag
     };
     let within = |misfit: Misfit| Misfit { detail: format!("`{field}`, turn {number}: {}", misfit.detail), ..misfit };
     let message = match speaker(&role) {
-        Some(Speaker::Role(role)) => spoken(role, content, &mut turn),
-        Some(Speaker::Call) => called(content),
+        Some(Speaker::Role(role)) => spoken(role, content, &mut turn, keys),
+        Some(Speaker::Call) => called(content, keys),
         None => Err(Misfit::bad(format!(
             "expected the role system, user, assistant or tool (or human, gpt, function_call, observation), found `{role}`"
         ))),
@@ -100,16 +100,23 @@ fn named(turn: &mut Map<String, Value>, key: Option<&str>, known: [&str; 2]) -> 
     turn.get_mut(key).map(Value::take)
 }
 
-fn spoken(role: &str, content: Option<Value>, turn: &mut Map<String, Value>) -> Result<Message, Misfit> {
-    let content = content.filter(|value| !value.is_null()).map(text_of_parts).transpose()?;
+fn spoken(
+    role: &str,
+    content: Option<Value>,
+    turn: &mut Map<String, Value>,
+    keys: &TurnKeys,
+) -> Result<Message, Misfit> {
+    let mut unread = keys.unread.borrow_mut();
+    let content = content.filter(|value| !value.is_null());
+    let content = content.map(|content| text_of_parts(content, &mut unread)).transpose()?;
     let mut text = |key: &str| match turn.get_mut(key) {
         Some(Value::String(text)) if !text.is_empty() => Some(std::mem::take(text)),
         _ => None,
     };
     let (name, tool_call_id) = (text("name"), text("tool_call_id"));
-    let mut calls = |key: &str| turn.get_mut(key).map(Value::take).filter(|calls| !calls.is_null());
+    let mut calls = |key: &str| turn.get_mut(key).map(Value::take).filter(|calls| !nothing(calls));
     let calls = calls("tool_calls").or_else(|| calls("function_call"));
-    let tool_calls = calls.map_or(Ok(None), tools::calls).map_err(Misfit::bad)?;
+    let tool_calls = calls.map_or(Ok(None), |calls| tools::calls(calls, &mut unread)).map_err(Misfit::bad)?;
     if content.is_none() && tool_calls.is_none() && role != "tool" {
         return Err(Misfit::empty(format!("nothing is said ({role})")));
     }
@@ -117,16 +124,17 @@ fn spoken(role: &str, content: Option<Value>, turn: &mut Map<String, Value>) -> 
 }
 
 /// A sharegpt turn whose text is a call or a list of calls as JSON.
-fn called(content: Option<Value>) -> Result<Message, Misfit> {
-    let tool_calls = tools::calls(content.unwrap_or_default()).map_err(Misfit::bad)?;
+fn called(content: Option<Value>, keys: &TurnKeys) -> Result<Message, Misfit> {
+    let mut unread = keys.unread.borrow_mut();
+    let tool_calls = tools::calls(content.unwrap_or_default(), &mut unread).map_err(Misfit::bad)?;
     if tool_calls.is_none() {
         return Err(Misfit::empty("a function call without a function"));
     }
     Ok(Message { role: "assistant".into(), tool_calls, ..Message::default() })
 }
 
-/// Content of several parts is the text of its parts, one after the other.
-fn text_of_parts(content: Value) -> Result<String, Misfit> {
+/// Content of several parts is the text of its parts, one after the other. What else a part holds is counted.
+fn text_of_parts(content: Value, unread: &mut Unread) -> Result<String, Misfit> {
     let Value::Array(parts) = content else { return text_of("content", content) };
     let mut text = String::new();
     for part in parts {
@@ -134,9 +142,14 @@ fn text_of_parts(content: Value) -> Result<String, Misfit> {
             Value::String(part) => text.push_str(&part),
             Value::Object(part) => {
                 let kind = part.get("type").and_then(Value::as_str).unwrap_or("text");
-                let value = ["text", "value", "content"].iter().find_map(|key| part.get(*key)?.as_str());
+                let value = ["text", "value", "content"].iter().find_map(|key| Some((*key, part.get(*key)?.as_str()?)));
                 match (kind, value) {
-                    ("text" | "input_text" | "output_text", Some(value)) => text.push_str(value),
+                    ("text" | "input_text" | "output_text", Some((taken, value))) => {
+                        text.push_str(value);
+                        let left =
+                            part.iter().filter(|(key, value)| *key != taken && *key != "type" && !nothing(value));
+                        left.for_each(|(key, _)| unread.key(&format!("content[].{key}")));
+                    }
                     _ => return Err(Misfit::bad(format!("a part of type `{kind}`: only text can be learnt from"))),
                 }
             }
@@ -159,7 +172,7 @@ fn heard(turn: &Map<String, Value>) -> Result<(), Misfit> {
 }
 
 /// Whether a value says nothing.
-fn nothing(value: &Value) -> bool {
+pub(super) fn nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
