@@ -27,6 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
 /// An option that cannot be understood is wrong usage, whoever found out.
 fn usage(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<dataset::Error>() {
+        Some(option @ dataset::Error::Option { hint, .. }) if hint.is_empty() => Usage(option.to_string()).into(),
         Some(option @ dataset::Error::Option { hint, .. }) => Usage(format!("{option}\nhint: {hint}")).into(),
         _ => error,
     }

@@ -49,7 +49,7 @@ pub(crate) struct Args {
     pub(crate) new_tokenizer: Option<NewTokenizer>,
 
     /// A special token of the new tokenizer: TOKEN, or eos=TOKEN, pad=TOKEN, bos=TOKEN; may be repeated
-    #[arg(long, value_name = "TOKEN", requires = "new_tokenizer")]
+    #[arg(long, value_name = "TOKEN", requires = "new_tokenizer", conflicts_with = "model")]
     pub(crate) special_token: Vec<String>,
 
     /// Tokens in a row [default: what tokenizer and model allow, at most 2048]
@@ -158,6 +158,10 @@ where
 
 fn variable(text: &str) -> Result<(String, serde_json::Value), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("expected NAME=VALUE, found `{text}`"))?;
+    let name = name.trim();
+    if name.is_empty() || ["messages", "tools", "add_generation_prompt"].contains(&name) {
+        return Err(format!("expected the name of a variable that rows do not fill themselves, found `{name}`"));
+    }
     let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::String(value.into()));
-    Ok((name.trim().to_owned(), value))
+    Ok((name.to_owned(), value))
 }

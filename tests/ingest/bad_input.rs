@@ -151,7 +151,8 @@ fn wrong_options_are_told_with_the_right_ones() {
     let bench = Bench::new();
     bench.write("rows.jsonl", "{\"text\":\"a\"}\n");
     refused(&bench, &["rows.jsonl", "--split-by", "customer"], &["expected the column `customer` of --split-by"]);
-    let wrong: [(&[&str], &str); 7] = [
+    let wrong: [(&[&str], &str); 8] = [
+        (&["--near-similarity", "2"], "--near-similarity: expected a share above 0 and up to 1, found 2\n"),
         (&["--as", "train", "--split-by", "prompt"], "--split-by: it cannot be used with --as"),
         (&["--as", "train", "--split-by", "customer"], "--split-by: it cannot be used with --as"),
         (&["--split", "files", "--split-by", "text"], "--split-by: it cannot be used with --split files"),
@@ -164,6 +165,7 @@ fn wrong_options_are_told_with_the_right_ones() {
         let run = bench.ingest(&[&["rows.jsonl"], arguments].concat());
         assert_eq!(run.code, 2, "{}", run.stderr);
         assert!(run.stderr.contains(expected) && bench.nothing_written(), "{}", run.stderr);
+        assert!(!run.stderr.contains("hint: \n"), "{}", run.stderr);
     }
 }
 
