@@ -150,6 +150,10 @@ fn suspects_are_left_out_by_the_next_ingest() {
         .code(1)
         .stderr(contains("expected a column id, found: name"));
     assert!(!lab.path("other").exists());
+    // A run in which nothing stood out writes a list without rows: nothing is left out.
+    fs::write(lab.path("ids.csv"), "id\n").unwrap();
+    let said = lab.run("retune-ingest", &["rows.jsonl", "--exclude", "ids.csv", "--out", "other"]);
+    assert!(said.contains("72 rows in = 72 out + 0 rejected"), "{said}");
 }
 
 #[test]
