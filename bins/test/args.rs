@@ -118,51 +118,46 @@ impl cli::StageArgs for Args {
 /// Flags of how answers are generated.
 #[derive(Debug, Clone, ClapArgs)]
 #[command(next_help_heading = "Generation")]
+#[group(conflicts_with = "predictions")]
 pub(crate) struct GenerationArgs {
     /// Tokens of an answer at most
-    #[arg(long, conflicts_with = "predictions", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_new_tokens: u32,
 
     /// Answers at a time; changes speed and memory, never an answer
-    #[arg(long, conflicts_with = "predictions", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch_size: u32,
 
     /// 0 takes the most likely token each time; more draws at random, the same for the same --seed
-    #[arg(
-        long,
-        conflicts_with = "predictions",
-        value_name = "X",
-        default_value_t = 0.0,
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
     pub(crate) temperature: f32,
 
     /// Draw among so many of the most likely tokens
-    #[arg(long, conflicts_with = "predictions", value_name = "N")]
+    #[arg(long, value_name = "N")]
     pub(crate) top_k: Option<usize>,
 
     /// Draw among the most likely tokens that together have this probability
-    #[arg(long, conflicts_with = "predictions", value_name = "P")]
+    #[arg(long, value_name = "P")]
     pub(crate) top_p: Option<f32>,
 
     /// Draw among tokens at least this share as likely as the most likely one
-    #[arg(long, conflicts_with = "predictions", value_name = "P")]
+    #[arg(long, value_name = "P")]
     pub(crate) min_p: Option<f32>,
 
     /// Above 1 makes tokens less likely that the text already has
-    #[arg(long, conflicts_with = "predictions", value_name = "X", default_value_t = 1.0)]
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
     pub(crate) repetition_penalty: f32,
 
     /// A text that ends an answer; may be given several times
-    #[arg(long, conflicts_with = "predictions", value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT")]
     pub(crate) stop: Vec<String>,
 
     /// What goes through the chat template, as it was tokenized: chats, prompts with completion too, or nothing
-    #[arg(long, conflicts_with = "predictions", value_name = "WHAT", default_value = "auto", value_parser = render())]
+    #[arg(long, value_name = "WHAT", default_value = "auto", value_parser = render())]
     pub(crate) render: Render,
 
     /// Use this chat template instead of the model's
-    #[arg(long, conflicts_with = "predictions", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) chat_template: Option<PathBuf>,
 }
 

@@ -203,14 +203,15 @@ impl Findings<'_> {
         let caption =
             if all > MOST_CLASSES { format!("The first {MOST_CLASSES} of {all} classes") } else { "Each class".into() };
         let mut classes = Table::new(caption, columns);
-        for (place, class) in confusion.classes().iter().take(MOST_CLASSES).enumerate() {
+        let found = confusion.classes();
+        for (place, class) in found.iter().take(MOST_CLASSES).enumerate() {
             let mut row =
                 vec![class.label.clone(), percentage(class.precision), percentage(class.recall), decimal(class.f1)];
             row.extend(base.as_ref().map(|base| decimal(base[place].f1)));
             row.push(count(class.support as u64));
             classes.push(row);
         }
-        let confused = confused(confusion);
+        let confused = confused(confusion, &found);
         let section = Section::new("Classes", "How well each label is found, and which label is taken for which.");
         let tables = [confusion_table(confusion), Some(confused), Some(classes)];
         let shown = tables.into_iter().flatten().filter(|table| !table.rows.is_empty());
@@ -418,7 +419,7 @@ fn confusion_table(confusion: &metrics::Confusion) -> Option<Table> {
 }
 
 /// Which label is taken for which, the most frequent first: what a table of many labels would hide.
-fn confused(confusion: &metrics::Confusion) -> Table {
+fn confused(confusion: &metrics::Confusion, classes: &[metrics::ClassScore]) -> Table {
     let pairs = confusion.most_confused(usize::MAX);
     let shown = pairs.len().min(LARGEST_TABLE);
     let caption = format!(
@@ -427,7 +428,7 @@ fn confused(confusion: &metrics::Confusion) -> Table {
     );
     let mut table = Table::new(caption, &["Expected", "Answered", "#Rows", "#Share"]);
     for (expected, answered, rows) in pairs.into_iter().take(shown) {
-        let support = confusion.support(expected);
+        let support = classes.iter().find(|class| class.label == expected).map_or(0, |class| class.support);
         table.push([
             expected.to_owned(),
             if answered.is_empty() { "(nothing)".to_owned() } else { short_label(answered) },

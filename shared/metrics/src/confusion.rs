@@ -51,11 +51,6 @@ impl Confusion {
         self.counts.get(&(reference.to_owned(), predicted.to_owned())).copied().unwrap_or(0)
     }
 
-    /// How many rows have this label.
-    pub fn support(&self, reference: &str) -> usize {
-        self.counts.iter().filter(|((label, _), _)| label == reference).map(|(_, count)| count).sum()
-    }
-
     /// How often something that is no label at all was given where `reference` was right.
     pub fn outside(&self, reference: &str) -> usize {
         let row =
