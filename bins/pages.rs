@@ -10,7 +10,8 @@ pub fn setting(name: &str, value: &Value) -> Setting {
     Setting { name: name.to_owned(), value: words(value) }
 }
 
-fn words(value: &Value) -> String {
+/// A value in words.
+pub fn words(value: &Value) -> String {
     let joined = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
     match value {
         Value::Null => "not set".to_owned(),

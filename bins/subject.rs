@@ -44,10 +44,13 @@ impl Subject {
         Ok(Self { model: locate(model, "--model", Part::Model)?, adapter })
     }
 
-    /// `identity`, with where on a hub the model and the adapter came from.
+    /// `identity`, with where on a hub the model and the adapter came from, and how they were trained.
     pub fn name_origins(&self, identity: Identity) -> Identity {
         let adapter = self.adapter.as_ref().and_then(|adapter| adapter.origin.as_deref());
-        identity.with_origin("model", self.model.origin.as_deref()).with_origin("adapter", adapter)
+        identity
+            .with_origin("model", self.model.origin.as_deref())
+            .with_origin("adapter", adapter)
+            .after(self.tuned_folder())
     }
 
     /// The model's folder.

@@ -222,6 +222,9 @@ fn runs_are_set_side_by_side() {
     assert!(
         page.contains("Settings that differ") && page.contains("train learning_rate") && !page.contains("train lora_r")
     );
+    // The folder of one stage remembers the settings of those before it.
+    let said = lab.run("retune-evaluate", &["--compare", "a/eval", "b/eval"]);
+    assert!(said.contains("differ in one setting: train learning_rate 0.001 against 0.005."), "{said}");
     let mut nothing = lab.command("retune-evaluate", &["--compare", "a", "data/nothing"]);
     nothing.assert().code(1).stderr(contains("is no run"));
     lab.command("retune-evaluate", &["--compare", "a"]).assert().code(2);

@@ -32,23 +32,21 @@ impl Finding {
     }
 }
 
-/// Folders of a pipeline's run, in the order of the stages.
-const STAGES: [&str; 5] = ["data", "tokens", "model", "eval", "test"];
+/// The stages of a pipeline in their order, each with its folder in a run.
+const STAGES: [(&str, &str); 5] =
+    [("ingest", "data"), ("tokenize", "tokens"), ("train", "model"), ("evaluate", "eval"), ("test", "test")];
 
 /// Compares runs; with `out` the comparison is written there too.
 pub(crate) fn run(paths: &[PathBuf], out: Option<&Path>) -> Result<Outcome> {
     let runs: Vec<RunFacts> =
         names(paths).into_iter().zip(paths).map(|(name, path)| RunFacts::read(name, path)).collect::<Result<_>>()?;
-    let settings = changed_settings(&runs);
-    let results = results(&runs);
-    let document = document(&runs, settings.clone(), results.clone());
+    let tables = Tables { results: results(&runs), settings: changed(&runs, false), inputs: changed(&runs, true) };
     let json = json!({
         "runs": runs.iter().map(|run| &run.name).collect::<Vec<_>>(),
         "settings": values(&runs, |run| run.settings.iter().map(|(k, v)| (k.clone(), json!(v))).collect()),
         "results": values(&runs, |run| run.results.iter().map(|(k, v)| (k.clone(), json!(v.value))).collect()),
     });
-    let mut text =
-        format!("What changed in the settings\n{}\nResults\n{}", table_text(&settings), table_text(&results));
+    let mut text = tables.text();
     if let Some(out) = out {
         let mut inputs = Vec::new();
         for (number, run) in runs.iter().enumerate() {
@@ -58,7 +56,7 @@ pub(crate) fn run(paths: &[PathBuf], out: Option<&Path>) -> Result<Outcome> {
         }
         let identity = cli::identity("retune-evaluate", &json!({ "compare": runs.len() }), inputs);
         let folder = OutputFolder::open(out)?;
-        let outputs = retune::pages::stage(&folder, &document)?;
+        let outputs = retune::pages::stage(&folder, &tables.document(&runs))?;
         folder.commit(Committed { outputs, identity, seed: None, rows: None, summary: json.clone() })?;
         text.push_str(&format!("report: {}", out.join(files::REPORT_HTML).display()));
     }
@@ -84,7 +82,7 @@ fn names(paths: &[PathBuf]) -> Vec<String> {
 impl RunFacts {
     fn read(name: String, path: &Path) -> Result<Self> {
         let mut run = Self { name, settings: BTreeMap::new(), results: BTreeMap::new(), manifests: Vec::new() };
-        let folders = std::iter::once(path.to_path_buf()).chain(STAGES.map(|stage| path.join(stage)));
+        let folders = std::iter::once(path.to_path_buf()).chain(STAGES.map(|(_, folder)| path.join(folder)));
         for folder in folders {
             if let Some(manifest) = Manifest::read(&folder)? {
                 run.manifests.push(folder.join(artifact::MANIFEST));
@@ -99,14 +97,15 @@ impl RunFacts {
     }
 
     fn add(&mut self, manifest: &Manifest) {
-        let stage = manifest.identity.stage.trim_start_matches("retune-");
+        let stage = short(&manifest.identity.stage);
+        // What a stage's own manifest says counts more than what one that read its result remembers.
+        for (stage, options) in &manifest.identity.earlier {
+            for (name, value) in options {
+                self.settings.entry(format!("{} {name}", short(stage))).or_insert_with(|| text(value));
+            }
+        }
         for (name, value) in &manifest.identity.options {
-            let text = match value {
-                Value::Null => "not set".to_owned(),
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
-            self.settings.insert(format!("{stage} {name}"), text);
+            self.settings.insert(format!("{stage} {name}"), text(value));
         }
         if let Some(seed) = manifest.seed {
             self.settings.insert(format!("{stage} seed"), seed.to_string());
@@ -169,6 +168,21 @@ impl RunFacts {
     }
 }
 
+/// A stage as people call it.
+fn short(stage: &str) -> &str {
+    stage.trim_start_matches("retune-")
+}
+
+/// An option as people read it.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "not set".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Object(_) => retune::pages::words(value),
+        other => other.to_string(),
+    }
+}
+
 /// Each name with its value in each run, null where a run has none.
 fn values(runs: &[RunFacts], of: impl Fn(&RunFacts) -> BTreeMap<String, Value>) -> Value {
     let all: Vec<BTreeMap<String, Value>> = runs.iter().map(of).collect();
@@ -185,11 +199,12 @@ fn headings(first: &str, runs: &[RunFacts], numeric: bool) -> Table {
     Table::new("", &columns)
 }
 
-fn changed_settings(runs: &[RunFacts]) -> Table {
-    let mut table = headings("setting", runs, false);
+/// Options and seeds that differ, or the hashes of inputs that do.
+fn changed(runs: &[RunFacts], inputs: bool) -> Table {
+    let mut table = headings(if inputs { "input" } else { "setting" }, runs, false);
     let names: BTreeSet<&String> = runs.iter().flat_map(|run| run.settings.keys()).collect();
-    let mut names: Vec<&String> = names.into_iter().collect();
-    names.sort_by_key(|name| (is_input(name), stage_place(name)));
+    let mut names: Vec<&String> = names.into_iter().filter(|name| name.contains(INPUT) == inputs).collect();
+    names.sort_by_key(|name| stage_place(name));
     let mut seen = BTreeSet::new();
     for name in names {
         let values: Vec<Option<&String>> = runs.iter().map(|run| run.settings.get(name)).collect();
@@ -205,14 +220,9 @@ fn changed_settings(runs: &[RunFacts]) -> Table {
 /// What stands between stage and name where a setting is the hash of an input.
 const INPUT: &str = " input ";
 
-fn is_input(name: &str) -> bool {
-    name.contains(INPUT)
-}
-
 /// Where the stage that a name begins with comes in a pipeline.
 fn stage_place(name: &str) -> usize {
-    let order = ["ingest", "tokenize", "train", "evaluate", "test"];
-    order.iter().position(|stage| name.starts_with(stage)).unwrap_or(order.len())
+    STAGES.iter().position(|(stage, _)| name.starts_with(stage)).unwrap_or(STAGES.len())
 }
 
 /// The values as cells show them: of lists only the items that some run lacks, and how many all share.
@@ -265,33 +275,72 @@ fn results(runs: &[RunFacts]) -> Table {
     table
 }
 
-fn document(runs: &[RunFacts], settings: Table, results: Table) -> Document {
-    let sentence = match settings.rows.len() {
-        0 => "The runs have the same settings and inputs.".to_owned(),
-        1 => format!("The runs differ in one setting: {}.", settings.rows[0][0].text),
-        many => {
-            let inputs = settings.rows.iter().filter(|row| is_input(&row[0].text)).count() as u64;
-            let (options, inputs) =
-                (cli::format::plural(many as u64 - inputs, "option"), cli::format::plural(inputs, "input"));
-            format!("The runs differ in {options} and {inputs}.")
+/// What the runs have in common is left out.
+struct Tables {
+    results: Table,
+    settings: Table,
+    inputs: Table,
+}
+
+impl Tables {
+    /// What the terminal shows.
+    fn text(&self) -> String {
+        let mut text = format!("{}\n", self.sentence());
+        let parts = [
+            ("Settings that differ", &self.settings),
+            ("Inputs that differ", &self.inputs),
+            ("Results", &self.results),
+        ];
+        for (title, table) in parts.into_iter().filter(|(_, table)| !table.rows.is_empty()) {
+            text.push_str(&format!("\n{title}\n{}", table_text(table)));
         }
-    };
-    let counted = |number: usize, tone| results.rows.iter().filter(|row| row[number + 1].tone == tone).count() as u64;
-    let notes = (1..runs.len()).map(|number| {
-        let (better, worse) = (counted(number, Tone::Good), counted(number, Tone::Bad));
-        let better = cli::format::plural(better, "figure");
-        format!("{} is better than {} in {better} and worse in {worse}.", runs[number].name, runs[0].name)
-    });
-    let verdict = Verdict { notes: notes.collect(), ..Verdict::new(Tone::Neutral, sentence) };
-    let lead = "Of all runs but the first, the difference to the first stands in brackets.";
-    Document {
-        title: "Runs side by side".to_owned(),
-        subtitle: runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(" · "),
-        verdict,
-        sections: vec![
-            Section::new("Results", lead).with(Block::Table(results)),
-            Section::new("Settings that differ", "Options, seeds, and inputs by the first digits of their hashes.")
-                .with(Block::Table(settings)),
-        ],
+        text
     }
+
+    fn sentence(&self) -> String {
+        match (self.settings.rows.as_slice(), self.inputs.rows.len()) {
+            ([], 0) => "The runs have the same settings and inputs.".to_owned(),
+            ([], inputs) => {
+                format!("The runs differ in {}, not in settings.", cli::format::plural(inputs as u64, "input"))
+            }
+            ([one], _) => {
+                format!("The runs differ in one setting: {} {}.", one[0].text, list_of(&one[1..]))
+            }
+            (many, _) => format!("The runs differ in {}.", cli::format::plural(many.len() as u64, "setting")),
+        }
+    }
+
+    fn document(self, runs: &[RunFacts]) -> Document {
+        let counted =
+            |number: usize, tone| self.results.rows.iter().filter(|row| row[number + 1].tone == tone).count() as u64;
+        let notes = (1..runs.len()).map(|number| {
+            let (better, worse) = (counted(number, Tone::Good), counted(number, Tone::Bad));
+            let better = cli::format::plural(better, "figure");
+            format!("{} is better than {} in {better} and worse in {worse}.", runs[number].name, runs[0].name)
+        });
+        let verdict = Verdict { notes: notes.collect(), ..Verdict::new(Tone::Neutral, self.sentence()) };
+        let sections = [
+            ("Results", "Of all runs but the first, the difference to the first stands in brackets.", self.results),
+            ("Settings that differ", "Options and seeds of each stage, as the manifests have them.", self.settings),
+            (
+                "Inputs that differ",
+                "Files by the first digits of their hashes. What a stage wrote differs wherever its settings do.",
+                self.inputs,
+            ),
+        ];
+        let sections = sections.into_iter().filter(|(.., table)| !table.rows.is_empty());
+        Document {
+            title: "Runs side by side".to_owned(),
+            subtitle: runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(" · "),
+            verdict,
+            sections: sections
+                .map(|(title, lead, table)| Section::new(title, lead).with(Block::Table(table)))
+                .collect(),
+        }
+    }
+}
+
+/// The values of a row, one after the other.
+fn list_of(cells: &[Cell]) -> String {
+    cells.iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>().join(" against ")
 }

@@ -163,8 +163,8 @@ impl Findings<'_> {
             ),
             figure("Trained tokens", count(tuned.trained_tokens), None, Tone::Neutral),
         ];
-        let lead = "Loss is the mean negative log-likelihood of a trained token, in nats: every token weighs the same. \
-                    Perplexity is exp(loss). Lower is better for both.";
+        let lead = "Loss is the mean negative log-likelihood of a trained token, in nats: every token weighs the same, \
+                    and where training teaches the token that ends an answer, it counts too. Perplexity is exp(loss). Lower is better for both.";
         Section::new("Result", lead).with(Block::Figures { figures }).with(Block::Table(self.summary.table()))
     }
 

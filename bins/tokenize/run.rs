@@ -59,7 +59,8 @@ pub(crate) fn run(args: &Args) -> Result<cli::Outcome> {
     )?;
     let inputs = Inputs::find(args)?;
     let identity = cli::identity("retune-tokenize", &Options::new(args), inputs.records.clone())
-        .with_origin("model", inputs.origin.as_deref());
+        .with_origin("model", inputs.origin.as_deref())
+        .after(&args.data);
     if out.as_os_str() == STREAM {
         return to_stream(args, &inputs, identity);
     }

@@ -232,7 +232,7 @@ fn identify(
 fn identity(args: &Args, inputs: &Inputs, base: &Base, settings: &Settings) -> Result<Identity> {
     let mut records = inputs.records()?;
     records.extend(base.records(args)?);
-    Ok(base.name_origins(cli::identity("retune-train", settings, records)))
+    Ok(base.name_origins(cli::identity("retune-train", settings, records)).after(&args.tokens))
 }
 
 fn read_rows(inputs: &Inputs, base: &Base, settings: &Settings) -> Result<(Vec<Row>, Vec<Row>)> {

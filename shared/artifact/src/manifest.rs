@@ -28,11 +28,15 @@ pub struct Identity {
     /// later commit with the same files is the same input.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub origins: BTreeMap<String, String>,
+    /// Options of the stages whose result this one reads, by the stage's name: `retune-train` to `learning_rate` and the
+    /// others. They are told, and decide nothing: what those stages wrote is among the inputs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub earlier: BTreeMap<String, Map<String, Value>>,
 }
 
 impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
-        let Self { stage, contract, version, options, inputs, origins: _ } = self;
+        let Self { stage, contract, version, options, inputs, origins: _, earlier: _ } = self;
         (stage, contract, version, options, inputs)
             == (&other.stage, &other.contract, &other.version, &other.options, &other.inputs)
     }
@@ -54,12 +58,24 @@ impl Identity {
             options,
             inputs,
             origins: BTreeMap::new(),
+            earlier: BTreeMap::new(),
         }
     }
 
     /// The same, with where the input of this role came from, if it came from a hub.
     pub fn with_origin(mut self, role: &str, origin: Option<&str>) -> Self {
         self.origins.extend(origin.map(|origin| (role.to_owned(), origin.to_owned())));
+        self
+    }
+
+    /// The same, with the options of the stage that made this input and of those before it, where its manifest tells.
+    #[must_use]
+    pub fn after(mut self, input: &Path) -> Self {
+        let folder = if input.is_file() { input.parent().unwrap_or(input) } else { input };
+        if let Ok(Some(Manifest { identity, .. })) = Manifest::read(folder) {
+            self.earlier.extend(identity.earlier);
+            self.earlier.insert(identity.stage, identity.options);
+        }
         self
     }
 
