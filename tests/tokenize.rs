@@ -228,9 +228,10 @@ fn bad_inputs_each_get_one_clear_message() {
     fails(retune().arg(&data).arg("--model").arg(&broken), 1, "the tokenizer does not fit the model");
     fails(
         retune().arg(&data).arg("--model").arg(&broken).args(["--max-length", "600"]),
-        1,
+        2,
         "the model's 512 positions",
     );
+    fails(retune().arg(&data).arg("--model").arg(&model).args(["--chat-template", "no.jinja"]), 2, "no.jinja: No such");
     std::fs::write(home.path().join("bad.jinja"), "{% for %}").unwrap();
     fails(
         retune().arg(&data).arg("--model").arg(&model).arg("--chat-template").arg(home.path().join("bad.jinja")),

@@ -60,9 +60,9 @@ pub(crate) struct Args {
     /// Columns to keep beside each example, several by commas; NAME=COLUMN renames
     #[arg(long, value_name = "COLUMN", value_delimiter = ',', help_heading = "Reading")]
     pub(crate) keep: Vec<String>,
-    /// What one text is: document (a file), line, or a separator
-    #[arg(long, value_name = "HOW", default_value = "document", help_heading = "Reading")]
-    pub(crate) text_split: String,
+    /// What one text is: document (a file), line, or a separator [default: document]
+    #[arg(long, value_name = "HOW", help_heading = "Reading")]
+    pub(crate) text_split: Option<String>,
     /// For each INPUT a text whose lines answer its lines, as in translation
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Reading")]
     #[serde(skip)]
@@ -96,18 +96,18 @@ pub(crate) struct Args {
     /// Duplicates to set aside: exact content, or nearly the same words (MinHash)
     #[arg(long, value_enum, default_value_t = Dedup::Exact, help_heading = "Duplicates")]
     pub(crate) dedup: Dedup,
-    /// Near duplicates: words in a run
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100), help_heading = "Duplicates")]
-    pub(crate) near_ngram: u16,
-    /// Near duplicates: least share of runs in common
-    #[arg(long, value_name = "X", default_value_t = 0.8, help_heading = "Duplicates")]
-    pub(crate) near_similarity: f64,
-    /// Near duplicates: bands of the signature; texts that agree in one are compared
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=512), help_heading = "Duplicates")]
-    pub(crate) near_bands: u16,
-    /// Near duplicates: hashes in a band
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Duplicates")]
-    pub(crate) near_rows: u16,
+    /// Near duplicates: words in a run [default: 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100), help_heading = "Duplicates")]
+    pub(crate) near_ngram: Option<u16>,
+    /// Near duplicates: least share of runs in common [default: 0.8]
+    #[arg(long, value_name = "X", help_heading = "Duplicates")]
+    pub(crate) near_similarity: Option<f64>,
+    /// Near duplicates: bands of the signature; texts that agree in one are compared [default: 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512), help_heading = "Duplicates")]
+    pub(crate) near_bands: Option<u16>,
+    /// Near duplicates: hashes in a band [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Duplicates")]
+    pub(crate) near_rows: Option<u16>,
     /// Files of any known kind whose texts must not occur in the data: a run of 13 words in common counts
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Duplicates")]
     #[serde(skip)]

@@ -1,13 +1,15 @@
 //! The command line as the library understands it, with a word for each option that cannot be understood.
 
+use std::path::Path;
 use std::thread::available_parallelism;
 
 use anyhow::Result;
+use artifact::{EXAMPLE_COLUMNS, SPLIT_COLUMN};
 use dataset::contamination::Unseen;
 use dataset::duplicates::{Dedup, Near};
 use dataset::exclusion::Excluded;
 use dataset::ingest::{KeptColumn, OnBadRecord, Options};
-use dataset::inputs::{Container, Encoding, InputSet};
+use dataset::inputs::{Container, Encoding, Input, InputSet};
 use dataset::mapping::Mapping;
 use dataset::mixing::Mix;
 use dataset::quality::{Cleaning, Languages, Rules};
@@ -24,8 +26,8 @@ pub(crate) fn options(args: &Args, found: &InputSet) -> Result<Options> {
         move |detail: String| dataset::Error::Option { option, detail, hint }
     };
     let split_by = split_by(args)?;
+    lengths(args)?;
     let records = args.records.as_deref().map(RecordsPath::parse).transpose();
-    let keep: Result<Vec<KeptColumn>, String> = args.keep.iter().map(|column| KeptColumn::parse(column)).collect();
     let split = match args.all_as {
         Some(part) => SplitPlan::All(part.into()),
         None if args.split == "files" => by_files(found)?,
@@ -41,12 +43,12 @@ pub(crate) fn options(args: &Args, found: &InputSet) -> Result<Options> {
             container: args.input_format.as_deref().and_then(Container::by_label),
             encoding: args.encoding.as_deref().and_then(Encoding::by_name),
             records: records.map_err(wrong("--records", "for example --records 'data[].paragraphs[].qas[]'"))?,
-            text_split: TextSplit::parse(&args.text_split).map_err(wrong("--text-split", ""))?,
+            text_split: text_split(args, found)?,
         },
         aligned: Vec::new(),
         shape: args.format.shape(),
         mapping: Mapping::parse(&args.map)?,
-        keep: keep.map_err(wrong("--keep", "for example --keep topic,original_id=id"))?,
+        keep: keep(args)?,
         on_bad_record: match args.on_bad_record {
             args::BadRecord::Fail => OnBadRecord::Fail,
             args::BadRecord::Reject => OnBadRecord::Reject,
@@ -95,16 +97,79 @@ fn by_files(found: &InputSet) -> Result<SplitPlan> {
     Ok(SplitPlan::Files(found.inputs.iter().map(named).collect::<Result<_>>()?))
 }
 
-fn near(args: &Args) -> Result<Near> {
-    if !(args.near_similarity > 0.0 && args.near_similarity <= 1.0) {
-        return Err(option(
-            "--near-similarity",
-            format!("expected a share above 0 and up to 1, found {}", args.near_similarity),
-            "",
-        ));
+/// A kept column has a name of its own.
+fn keep(args: &Args) -> Result<Vec<KeptColumn>> {
+    const HINT: &str = "NAME=COLUMN keeps a column under another name, for example --keep topic,original_id=id";
+    let mut kept: Vec<KeptColumn> = Vec::new();
+    for text in &args.keep {
+        let column = KeptColumn::parse(text).map_err(|detail| option("--keep", detail, HINT))?;
+        let name = column.name.as_str();
+        let in_stream = args.output.out.as_deref() == Some(Path::new("-")) && name == SPLIT_COLUMN;
+        if in_stream || EXAMPLE_COLUMNS.contains(&name) {
+            return Err(option("--keep", format!("every example has a column `{name}` already"), HINT));
+        }
+        if kept.iter().any(|other| other.name == name) {
+            return Err(option("--keep", format!("`{name}` is named twice"), HINT));
+        }
+        kept.push(column);
     }
-    let (ngram, bands, rows) = (args.near_ngram.into(), args.near_bands.into(), args.near_rows.into());
-    Ok(Near { ngram, bands, rows, similarity: args.near_similarity })
+    Ok(kept)
+}
+
+/// Bounds that no row can meet.
+fn lengths(args: &Args) -> Result<()> {
+    match (args.min_chars, args.max_chars) {
+        (_, Some(0)) => Err(option("--max-chars", "expected at least 1, found 0", "leave it out for no bound")),
+        (Some(least), Some(most)) if least > most => {
+            let detail = format!("{least} is more than --max-chars {most}: no row could stay");
+            Err(option("--min-chars", detail, "exchange the two"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Only running text is split; what a file without a known ending holds is found out when it is read.
+fn text_split(args: &Args, found: &InputSet) -> Result<TextSplit> {
+    let Some(text) = &args.text_split else { return Ok(TextSplit::default()) };
+    let split = TextSplit::parse(text).map_err(|detail| option("--text-split", detail, ""))?;
+    let aligned = !args.aligned.is_empty();
+    let may_be_text = match args.input_format.as_deref().and_then(Container::by_label) {
+        Some(container) => container.is_text(),
+        None => found.inputs.iter().any(Input::may_be_text),
+    };
+    match (aligned, may_be_text) {
+        (true, _) => Err(option("--text-split", "it cannot be used with --aligned, which goes line by line", "")),
+        (false, true) => Ok(split),
+        (false, false) => {
+            let names = found.inputs.iter().map(|input| input.name.as_str()).take(3).collect::<Vec<_>>().join(", ");
+            let hint = "leave it out, or say --input-format text where the files are running text";
+            Err(option("--text-split", format!("it splits running text, and no input is text, as {names}"), hint))
+        }
+    }
+}
+
+fn near(args: &Args) -> Result<Near> {
+    let given = [
+        (args.near_ngram.is_some(), "--near-ngram"),
+        (args.near_similarity.is_some(), "--near-similarity"),
+        (args.near_bands.is_some(), "--near-bands"),
+        (args.near_rows.is_some(), "--near-rows"),
+    ];
+    if let Some((_, flag)) = given.iter().find(|(given, _)| *given && args.dedup != args::Dedup::Near) {
+        return Err(option(flag, "it has no say without --dedup near", "add --dedup near, or leave it out"));
+    }
+    let usual = Near::default();
+    let similarity = args.near_similarity.unwrap_or(usual.similarity);
+    if !(similarity > 0.0 && similarity <= 1.0) {
+        let detail = format!("expected a share above 0 and up to 1, found {similarity}");
+        return Err(option("--near-similarity", detail, ""));
+    }
+    Ok(Near {
+        ngram: args.near_ngram.map_or(usual.ngram, usize::from),
+        bands: args.near_bands.map_or(usual.bands, usize::from),
+        rows: args.near_rows.map_or(usual.rows, usize::from),
+        similarity,
+    })
 }
 
 fn mix(args: &Args, found: &InputSet) -> Result<Mix> {

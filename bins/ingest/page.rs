@@ -4,6 +4,7 @@ use anyhow::Result;
 use cli::format::count;
 use dataset::contamination::RUN_WORDS;
 use dataset::ingest::{Shown, Summary};
+use dataset::records::excerpt;
 use report::{
     BarChart, BarSeries, Block, Comparison, Difference, Document, Figure, Section, Setting, SideText, Table, Tone,
     Verdict,
@@ -119,9 +120,8 @@ fn reasons(
     }
     let mut table = Table::new("By code", &["code", "what it is", "#rows", "examples"]);
     for (code, reason) in reasons {
-        let examples =
-            std::iter::once(&reason.example).chain(&reason.more).map(|example| example.chars().take(200).collect());
-        let examples: Vec<String> = examples.collect();
+        let examples = std::iter::once(&reason.example).chain(&reason.more);
+        let examples: Vec<String> = examples.map(|example| excerpt(example, 200)).collect();
         let rule = dataset::quality::Rule::ALL.iter().find(|rule| rule.code() == *code);
         let what = rule.map_or_else(|| meaning(code), |rule| rule.describe());
         table.push([(*code).to_owned(), what.to_owned(), count(reason.rows), examples.join(" · ")]);

@@ -8,6 +8,7 @@ use cli::format::{count, plural};
 use dataset::contamination::RUN_WORDS;
 use dataset::ingest::Summary;
 use dataset::inputs::InputSet;
+use dataset::records::excerpt;
 
 /// The report; `folder` is `None` on a dry run.
 pub(crate) fn report(summary: &Summary, found: &InputSet, folder: Option<&Path>) -> Report {
@@ -19,7 +20,7 @@ pub(crate) fn report(summary: &Summary, found: &InputSet, folder: Option<&Path>)
     line(&mut text, &format!("written to {place}: {splits}"));
     for (kind, reasons) in [("rejected as", &summary.rejects), ("found", &summary.findings)] {
         for (code, counts) in reasons {
-            let example: String = counts.example.chars().take(240).collect();
+            let example = excerpt(&counts.example, 240);
             line(&mut text, &format!("{kind} {code}: {}, such as {example}", count(counts.rows)));
         }
     }

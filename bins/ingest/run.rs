@@ -42,6 +42,9 @@ fn ingest(args: &Args) -> Result<Outcome> {
         options.unseen = unseen(args)?;
         options.excluded = excluded(args)?;
         let (summary, _) = read(&found, &options, None)?;
+        if args.report {
+            cli::note("--report: a dry run writes no report.html either");
+        }
         return Ok(Outcome::Done(report::report(&summary, &found, None)));
     }
     let folder = args.output.folder()?;

@@ -1,7 +1,7 @@
 //! What the stage reads: the splits of the data, and the model's tokenizer, template and limits.
 
 use crate::args::Args;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use artifact::{FileRecord, Split, hash_file, resolve_split};
 use cli::Hint;
 use retune::locate::{Part, locate};
@@ -68,8 +68,8 @@ impl Inputs {
         let template = match &args.chat_template {
             None => None,
             Some(path) => {
-                let source = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the chat template {}", path.display()))?;
+                let unreadable = |error| cli::Usage(format!("--chat-template {}: {error}", path.display()));
+                let source = std::fs::read_to_string(path).map_err(unreadable)?;
                 records.push(hash_file(path, "chat_template")?);
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 Some((name, source))
@@ -111,7 +111,7 @@ impl Limits {
     pub(crate) fn row_length(self, asked: Option<u32>, tokenizer: Option<usize>) -> Result<usize> {
         match (asked.map(|length| length as usize), self.positions) {
             (Some(asked), Some(most)) if asked > most => {
-                Err(anyhow!("--max-length {asked} is more than the model's {most} positions"))
+                Err(cli::Usage(format!("--max-length {asked} is more than the model's {most} positions")))
                     .hint(format!("ask for at most {most}, and say what to do with longer examples with --overflow"))
             }
             (Some(asked), _) => Ok(asked),

@@ -151,8 +151,22 @@ fn wrong_options_are_told_with_the_right_ones() {
     let bench = Bench::new();
     bench.write("rows.jsonl", "{\"text\":\"a\"}\n");
     refused(&bench, &["rows.jsonl", "--split-by", "customer"], &["expected the column `customer` of --split-by"]);
-    let wrong: [(&[&str], &str); 8] = [
-        (&["--near-similarity", "2"], "--near-similarity: expected a share above 0 and up to 1, found 2\n"),
+    let wrong: [(&[&str], &str); 19] = [
+        (&["--near-rows", "4"], "--near-rows: it has no say without --dedup near\nhint: add --dedup near"),
+        (&["--dedup", "off", "--near-similarity", "0.9"], "--near-similarity: it has no say"),
+        (&["--text-split", "line"], "--text-split: it splits running text, and no input is text, as rows.jsonl\nhint:"),
+        (&["--text-split", "line", "--input-format", "csv"], "--text-split: it splits running text"),
+        (&["--text-split", "line", "--aligned", "rows.jsonl"], "--text-split: it cannot be used with --aligned"),
+        (&["--min-chars", "9", "--max-chars", "8"], "--min-chars: 9 is more than --max-chars 8"),
+        (&["--max-chars", "0"], "--max-chars: expected at least 1, found 0"),
+        (&["--keep", "id"], "--keep: every example has a column `id` already\nhint: NAME=COLUMN keeps"),
+        (&["--keep", "text2=text,text2=text"], "--keep: `text2` is named twice"),
+        (&["--shard", "0/2"], "--shard: expected I/N with I from 1 to N, such as 2/8, found `0/2`"),
+        (&["--shard", "3/2"], "found `3/2`"),
+        (
+            &["--dedup", "near", "--near-similarity", "2"],
+            "--near-similarity: expected a share above 0 and up to 1, found 2\n",
+        ),
         (&["--as", "train", "--split-by", "prompt"], "--split-by: it cannot be used with --as"),
         (&["--as", "train", "--split-by", "customer"], "--split-by: it cannot be used with --as"),
         (&["--split", "files", "--split-by", "text"], "--split-by: it cannot be used with --split files"),

@@ -94,6 +94,7 @@ fn labels_of_kto_are_kept_unasked() {
 fn the_page_shows_sources_reasons_lengths_and_rows() {
     let bench = Bench::new();
     let rows = "{\"text\":\"one <b>\"}\n{\"text\":\"one <b>\"}\n{\"text\":\"two\u{7}\"}\n{\"text\":\"three\"}\n";
+    let rows = format!("{rows}{{\"{}\":1}}\n", "x".repeat(300));
     bench
         .write("rows.jsonl", rows.replace('\u{7}', "\\u0007"))
         .ingest(&["rows.jsonl", "--as", "train", "--report"])
@@ -111,6 +112,7 @@ fn the_page_shows_sources_reasons_lengths_and_rows() {
         assert!(page.contains(part), "{part}");
     }
     assert!(!page.contains("one <b>"), "text is escaped");
+    assert!(page.contains("xxx…"), "a long example is cut and says so");
     bench.ingest(&["rows.jsonl", "--as", "train"]).succeeded();
     assert!(!bench.path("data/report.html").exists(), "what the manifest no longer lists is removed");
 }

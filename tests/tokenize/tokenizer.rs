@@ -45,6 +45,8 @@ fn sizes_that_cannot_be_are_refused() {
     run("bpe:100").assert().code(2).stderr(contains("expected 258"));
     run("unigram:100").assert().code(2).stderr(contains("expected 258"));
     run("unigram").assert().code(2).stderr(contains("unigram:SIZE"));
+    let twice = ["--special-token", "eos=</s>", "--special-token", "eos=<end>"];
+    run("bpe:300").args(twice).assert().code(2).stderr(contains("eos is named twice, the second time as <end>"));
     run("bpe:100000").assert().success().stderr(contains("smaller than the 100000 asked for"));
 }
 

@@ -107,12 +107,12 @@ fn messages_type() -> DataType {
 }
 
 /// The columns every example table has; kept extra columns follow them.
-const COLUMNS: [&str; 9] =
+pub const EXAMPLE_COLUMNS: [&str; 9] =
     ["id", "kind", "messages", "tools", "text", "chosen", "rejected", "source_file", "source_row"];
 
 /// Refuses kept columns that would hide one of ours.
 pub(crate) fn check_extra(extra: &[String], path: &Path) -> Result<()> {
-    let Some(clash) = extra.iter().find(|name| COLUMNS.contains(&name.as_str())) else { return Ok(()) };
+    let Some(clash) = extra.iter().find(|name| EXAMPLE_COLUMNS.contains(&name.as_str())) else { return Ok(()) };
     Err(ArtifactError::Unexpected {
         path: path.into(),
         expected: "kept columns with names of their own".into(),
@@ -247,8 +247,8 @@ impl ExampleReader {
             table.require(&["messages"], "run retune-ingest on the file first: it makes examples of any data set")?;
         }
         let kept = |field: &&Arc<Field>| {
-            let ours =
-                COLUMNS.contains(&field.name().as_str()) || ["prompt", "completion"].contains(&field.name().as_str());
+            let ours = EXAMPLE_COLUMNS.contains(&field.name().as_str())
+                || ["prompt", "completion"].contains(&field.name().as_str());
             !ours && can_cast_types(field.data_type(), &DataType::Utf8)
         };
         let extra = table.schema().fields().iter().filter(kept).map(|field| field.name().clone()).collect();

@@ -32,7 +32,7 @@ mod tokens;
 pub mod weights;
 
 pub use error::ArtifactError;
-pub use example::{Example, ExampleReader, ExampleWriter, Kind, Message};
+pub use example::{EXAMPLE_COLUMNS, Example, ExampleReader, ExampleWriter, Kind, Message};
 pub use example_history::{ExamplePoint, read_example_history, write_example_history};
 pub use example_loss::{ExampleLoss, ExampleLossWriter};
 pub use example_stream::{ExampleStream, SPLIT_COLUMN};

@@ -16,7 +16,7 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Parses `I/N`: I counts from 1 to N; 0 is taken as N, for loops that count from zero.
+    /// Parses `I/N`: I counts from 1 to N.
     ///
     /// # Errors
     /// A sentence that says what is wrong with it.
@@ -24,8 +24,8 @@ impl Shard {
         let number = |text: &str| text.parse::<u64>().ok();
         let parts = text.split_once('/').and_then(|(index, count)| Some((number(index)?, number(count)?)));
         match parts {
-            Some((index, count)) if count >= 1 && index <= count => Ok(Self { index: index % count, count }),
-            _ => Err(format!("expected I/N, such as 1/4, with I up to N, found `{text}`")),
+            Some((index, count)) if (1..=count).contains(&index) => Ok(Self { index: index - 1, count }),
+            _ => Err(format!("expected I/N with I from 1 to N, such as 2/8, found `{text}`")),
         }
     }
 
@@ -58,8 +58,7 @@ mod tests {
             assert_eq!(shards.iter().filter(|shard| shard.has(identity)).count(), 1);
             assert_eq!(shards.iter().filter(|shard| shard.has_row(Origin { file: 0, row })).count(), 1);
         }
-        assert_eq!(Shard::parse("0/3"), Shard::parse("3/3"));
-        for wrong in ["", "1", "4/3", "1/0", "a/b", "-1/2"] {
+        for wrong in ["", "1", "0/3", "4/3", "1/0", "a/b", "-1/2"] {
             assert!(Shard::parse(wrong).is_err(), "{wrong}");
         }
     }

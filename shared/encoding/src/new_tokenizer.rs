@@ -5,7 +5,7 @@ use crate::{EncodingError, Result, Tokenizer, TokenizerFacts, bpe, unigram};
 use rayon::prelude::*;
 use regex::Regex;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::LazyLock;
 
@@ -98,6 +98,7 @@ impl SpecialTokens {
     /// What is wrong, for the command line.
     pub fn parse(given: &[String]) -> Result<Self, String> {
         let mut tokens = Self::default();
+        let mut roles = BTreeSet::new();
         for text in given {
             let (role, token) = match text.split_once('=') {
                 Some((role @ ("eos" | "pad" | "bos"), token)) => (role, token),
@@ -105,6 +106,9 @@ impl SpecialTokens {
             };
             if token.trim().is_empty() {
                 return Err(format!("expected TOKEN, or eos=TOKEN, pad=TOKEN, bos=TOKEN, found `{text}`"));
+            }
+            if !role.is_empty() && !roles.insert(role) {
+                return Err(format!("{role} is named twice, the second time as {token}: expected one token for it"));
             }
             match role {
                 "eos" => tokens.eos = token.into(),

@@ -3,7 +3,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::container;
+use super::container::{self, Container};
 use crate::error::{Error, Result, nearest};
 
 /// One file to read, or standard input.
@@ -15,6 +15,13 @@ pub struct Input {
     pub name: String,
     /// Size as stored, where known.
     pub size: Option<u64>,
+}
+
+impl Input {
+    /// Whether its name leaves it open that it holds running text; standard input holds records unless said otherwise.
+    pub fn may_be_text(&self) -> bool {
+        self.path.as_deref().is_some_and(|path| container::by_name(path).is_none_or(Container::is_text))
+    }
 }
 
 /// All files of a run.

@@ -108,7 +108,7 @@ pub(crate) fn object(value: Value) -> Result<Fields, Unreadable> {
 }
 
 /// The first characters of a text, for messages.
-pub(crate) fn excerpt(text: &str, shown: usize) -> String {
+pub fn excerpt(text: &str, shown: usize) -> String {
     match text.char_indices().nth(shown) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

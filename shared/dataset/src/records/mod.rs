@@ -16,7 +16,7 @@ mod scanner;
 mod strict;
 mod text;
 
-pub(crate) use lines::excerpt;
+pub use lines::excerpt;
 pub use nested::RecordsPath;
 pub use payload::{Item, Payload, Place, Unreadable};
 pub use record::{Fields, Record, as_text, kind_of};

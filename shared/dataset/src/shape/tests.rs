@@ -142,7 +142,12 @@ fn what_does_not_fit_is_told() {
         (
             json!({"messages": [{"role": "assistant", "tool_calls": [
                 {"name": "f", "arguments": "{\"id\": [123456789012345678901234]}"}]}]}),
-            "found a longer one, of which 1.2345678901234569e+23 is left",
+            "in the arguments of a call, found a longer one, of which 1.2345678901234569e+23 is left",
+        ),
+        (
+            json!({"messages": [{"role": "assistant", "content": "a"}],
+                "tools": "[{\"name\": \"f\", \"parameters\": {\"maximum\": 123456789012345678901234}}]"}),
+            "in `tools`, found a longer one, of which 1.2345678901234569e+23 is left",
         ),
         (json!({"prompt": "a", "completion": ["b", "c"]}), "COLUMN[]"),
         (json!({"messages": [{"role": "assistant", "content": "a", "weight": -1}]}), "from 0 up"),

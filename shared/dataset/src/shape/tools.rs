@@ -18,7 +18,9 @@ pub(super) fn list(value: Value) -> Result<Option<String>, String> {
             other => Err(format!("`tools`: expected a tool with a name, found {}", kind_of(&other))),
         })
         .collect();
-    Ok(Some(Value::Array(wrapped?).to_string()))
+    let tools = Value::Array(wrapped?);
+    whole_numbers("`tools`", &tools)?;
+    Ok(Some(tools.to_string()))
 }
 
 /// The calls of a turn, as JSON text; `None` where the list is empty.
@@ -48,15 +50,20 @@ fn call(call: Value, unread: &mut Unread) -> Result<Value, String> {
         whole.insert("id".into(), id);
     }
     let function = with_object_arguments(function);
-    if let Some(number) = function.get("arguments").and_then(rounded) {
-        return Err(format!(
-            "expected numbers of 64 bits in the arguments of a call, found a longer one, of which {number} is left; \
-             put it in quotes"
-        ));
-    }
+    function.get("arguments").map_or(Ok(()), |arguments| whole_numbers("the arguments of a call", arguments))?;
     whole.insert("type".into(), "function".into());
     whole.insert("function".into(), Value::Object(function));
     Ok(Value::Object(whole))
+}
+
+/// Refuses numbers that would be rounded.
+fn whole_numbers(place: &str, value: &Value) -> Result<(), String> {
+    match rounded(value) {
+        None => Ok(()),
+        Some(number) => Err(format!(
+            "expected numbers of 64 bits in {place}, found a longer one, of which {number} is left; put it in quotes"
+        )),
+    }
 }
 
 /// A number inside `value` that was probably written with more digits than are left of it.
