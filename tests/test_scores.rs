@@ -78,6 +78,7 @@ fn what_cannot_be_measured_is_refused_before_or_with_its_row() {
     run(&["--regex", "x=("]).code(2).stderr(contains("unclosed group"));
     run(&["--regex", "f1=a"]).code(2).stderr(contains("is the name of a metric already"));
     run(&["--gate", "latency_p95<=200"]).code(2).stderr(contains("200ms"));
+    run(&["--gate", "rouge>=0.2"]).code(2).stderr(contains("stands for several: name one of rouge1, rouge2"));
     run(&["--gate", "latency_p95<=200ms"]).code(2).stderr(contains("needs a model that answers"));
     run(&["--scorer", "x=head -n 2"]).code(1).stderr(contains("expected 4 scores, found 2"));
     run(&["--scorer", "x=cat"]).code(1).stderr(contains("row 1").and(contains("expected a number")));

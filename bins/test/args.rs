@@ -76,8 +76,8 @@ pub(crate) struct Args {
     )]
     pub(crate) metrics: Vec<String>,
 
-    /// A regular expression as a metric: 1 where the answer has it; with a group, where the group equals that of the
-    /// reference; may be given several times
+    /// A regular expression as a metric: 1 where the answer has it; with a group, where what it holds equals that of the
+    /// reference (of several groups, the first that took part); may be given several times
     #[arg(long, value_name = "NAME=PATTERN", help_heading = "Scores")]
     pub(crate) regex: Vec<String>,
 

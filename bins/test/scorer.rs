@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow};
 use artifact::Predictions;
-use cli::Hint;
+use cli::{Hint, Progress, Unit};
 use metrics::{MeanOf, Score};
 use serde_json::{Value, json};
 
@@ -88,11 +88,13 @@ impl Scorer {
         let broke_off = || format!("scorer {} broke off", self.name);
         let mut output = Vec::new();
         let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
+        let bar = Progress::new(&format!("scorer {}", self.name), Some(texts.len() as u64), Unit::Rows);
         // A command that never ends would fill the memory: one line too many is enough to know.
         for _ in 0..=texts.len() {
             if lines.read_until(b'\n', &mut output).with_context(broke_off)? == 0 {
                 break;
             }
+            bar.advance(1);
         }
         let more = !lines.fill_buf().with_context(broke_off)?.is_empty();
         if more {

@@ -267,7 +267,13 @@ fn pairs<'a>(predictions: &'a [String], references: &'a [Vec<String>]) -> Vec<Pa
 
 fn gate_usage(error: GateError) -> anyhow::Error {
     let hint = match &error {
-        GateError::UnknownMetric { name, .. } => nearest(name),
+        GateError::UnknownMetric { name, .. } => match select(&[name]) {
+            Ok(several) => {
+                let names: Vec<_> = several.iter().map(|metric| metric.name()).collect();
+                format!("; it stands for several: name one of {}", names.join(", "))
+            }
+            Err(_) => nearest(name),
+        },
         _ => String::new(),
     };
     cli::Usage(format!("{error}{hint}")).into()

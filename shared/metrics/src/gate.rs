@@ -182,10 +182,11 @@ impl Gate {
             Some((number, level)) => (number.trim(), Some(parse_level(text, level.trim())?)),
             None => (right, None),
         };
-        let (name, minus_baseline) = match left.strip_suffix("-baseline") {
-            Some(name) => (name.trim_end(), true),
-            None => (left, false),
-        };
+        let (name, minus_baseline) =
+            match left.strip_suffix("baseline").and_then(|rest| rest.trim_end().strip_suffix('-')) {
+                Some(name) => (name.trim_end(), true),
+                None => (left, false),
+            };
         let unknown = || GateError::UnknownMetric { gate: gate(), name: name.to_owned() };
         let (metric, unit) = resolve(name).ok_or_else(unknown)?;
         let threshold = unit.parse(text, number)?;
@@ -275,6 +276,7 @@ mod tests {
     fn gates_hold_and_miss() {
         assert!(judge("exact_match>=0.85").held);
         assert!(judge("exact_match-baseline>=0.05").held);
+        assert!(judge("exact_match - baseline >= 0.05").held);
         let missed = judge("exact_match >= 0.9");
         assert!(!missed.held && (missed.missed_by.expect("a value") - 0.05).abs() < 1e-9);
         assert!(!judge("exact_match>=0.8@95%").held);

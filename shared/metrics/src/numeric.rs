@@ -81,7 +81,9 @@ fn near(a: f64, b: f64) -> bool {
 
 /// The number that a text ends in.
 fn number(text: &str) -> Option<f64> {
-    let (_, answer) = text.rsplit_once("####").unwrap_or(("", text));
+    // Models that write mathematics as it is printed have a minus of their own.
+    let text = text.replace('\u{2212}', "-");
+    let (_, answer) = text.rsplit_once("####").unwrap_or(("", &text));
     let found = NUMBER.find_iter(answer).last()?;
     // A hyphen between two numbers, as in 3-4, is no sign.
     let before = answer[..found.start()].chars().next_back();
@@ -131,7 +133,8 @@ mod tests {
         for wrong in ["", "#### none", "-1072", "1072 and then 3", "#### 1073"] {
             assert!(!held(NumericRule::Number, wrong, reference), "{wrong}");
         }
-        assert_eq!([number("3-4"), number("x = -.5"), number("10,")], [Some(4.0), Some(-0.5), Some(10.0)]);
+        let numbers = ["3-4", "x = -.5", "10,", "x = \u{2212}5"].map(number);
+        assert_eq!(numbers, [Some(4.0), Some(-0.5), Some(10.0), Some(-5.0)]);
     }
 
     #[test]

@@ -22,13 +22,19 @@ impl Course {
         self.points.first().map(|(_, loss)| *loss).or(self.baseline)
     }
 
-    /// How often it was measured: once says nothing of what training did to it, and early in a run every loss is high.
-    fn measures(&self) -> usize {
-        self.points.len() + usize::from(self.baseline.is_some()) + usize::from(self.tuned.is_some())
-    }
-
     fn last(&self) -> Option<f64> {
         self.tuned.or_else(|| self.points.last().map(|(_, loss)| *loss))
+    }
+
+    /// The mean loss since learning began, and the share that it is of the loss before.
+    ///
+    /// The mean and not the end: a model that is large enough learns wrong labels by heart too, only later than others.
+    fn level(&self) -> Option<(f64, f64)> {
+        let before = self.baseline.or(self.points.first().map(|(_, loss)| *loss))?;
+        let skipped = usize::from(self.baseline.is_none() || self.points.len() > 1);
+        let after: Vec<f64> = self.points.iter().skip(skipped).map(|(_, loss)| *loss).chain(self.tuned).collect();
+        let mean = after.iter().sum::<f64>() / after.len() as f64;
+        (!after.is_empty()).then_some((mean, mean / before))
     }
 }
 
@@ -36,7 +42,7 @@ impl Course {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SuspectReason {
-    /// Its loss stays far above that of the others, and training hardly lowered it.
+    /// Its loss stays far above that of the others over training, which lowers it less or later.
     LikelyMislabelled,
     /// Its loss was low during training and is high again at the end.
     Forgotten,
@@ -78,12 +84,10 @@ const FEWEST: usize = 8;
 
 /// Looks at the examples of one split; each has at most one reason. The most conspicuous come first, reason by reason.
 pub fn find_suspects(courses: &[Course]) -> Vec<Suspect> {
-    let followed = || courses.iter().filter(|course| course.measures() > 1);
-    let last: Vec<f64> = sorted(followed().filter_map(Course::last));
-    let falls: Vec<f64> = sorted(followed().filter_map(|course| Some(course.first()? - course.last()?)));
+    let usual = Usual::of(courses);
     let mut found: Vec<Suspect> = Vec::new();
     for (index, course) in courses.iter().enumerate() {
-        let suspect = forgotten(course).or_else(|| too_easy(course)).or_else(|| mislabelled(course, &last, &falls));
+        let suspect = forgotten(course).or_else(|| too_easy(course)).or_else(|| mislabelled(course, usual.as_ref()?));
         found.extend(suspect.map(|(reason, detail, excess)| Suspect { index, reason, detail, excess }));
     }
     found.sort_by(|a, b| a.reason.cmp(&b.reason).then(b.excess.total_cmp(&a.excess)).then(a.index.cmp(&b.index)));
@@ -113,21 +117,40 @@ fn too_easy(course: &Course) -> Found {
     })
 }
 
-fn mislabelled(course: &Course, last: &[f64], falls: &[f64]) -> Found {
-    if last.len() < FEWEST || course.measures() < 2 {
-        return None;
+/// What is usual among the examples of a split.
+struct Usual {
+    half: f64,
+    fence: f64,
+    share: f64,
+}
+
+impl Usual {
+    fn of(courses: &[Course]) -> Option<Self> {
+        let (levels, shares): (Vec<f64>, Vec<f64>) = courses.iter().filter_map(Course::level).unzip();
+        if levels.len() < FEWEST {
+            return None;
+        }
+        let levels = sorted(levels.into_iter());
+        let (quarter, half, three) = (quantile(&levels, 0.25), quantile(&levels, 0.5), quantile(&levels, 0.75));
+        // Tukey's outer fence.
+        let fence = three + 3.0 * (three - quarter).max(0.05);
+        Some(Self { half, fence, share: quantile(&sorted(shares.into_iter()), 0.5) })
     }
-    let own = course.last()?;
-    let (quarter, half, three) = (quantile(last, 0.25), quantile(last, 0.5), quantile(last, 0.75));
-    let fence = three + 1.5 * (three - quarter).max(0.05);
-    let fall = course.first().map(|first| first - own);
-    let usual = quantile(falls, 0.5);
-    // Where training lowers the others, a row that it lowers as well may be hard without being wrong.
-    let stuck = fall.is_none_or(|fall| usual <= 0.0 || fall < 0.5 * usual);
-    (own > fence && stuck).then(|| {
-        let fell = fall.map_or(String::new(), |fall| format!("; it fell by {fall:.3}, the others by {usual:.3}"));
-        let detail = format!("loss {own:.3} where half of the examples are below {half:.3}{fell}");
-        (SuspectReason::LikelyMislabelled, detail, own - fence)
+}
+
+fn mislabelled(course: &Course, usual: &Usual) -> Found {
+    let (level, share) = course.level()?;
+    // A row that training lowers like the others may be hard without being wrong: twice the share that is left of the
+    // others, or half their fall, whichever is nearer.
+    let stuck = share > usual.share + usual.share.min((1.0 - usual.share) / 2.0);
+    (level > usual.fence && stuck).then(|| {
+        let detail = format!(
+            "mean loss {level:.3} over training, {:.1} % of that before; half of the examples are below {:.3} and {:.1} %",
+            100.0 * share,
+            usual.half,
+            100.0 * usual.share
+        );
+        (SuspectReason::LikelyMislabelled, detail, level - usual.fence)
     })
 }
 
@@ -171,6 +194,16 @@ mod tests {
             [(20, SuspectReason::LikelyMislabelled), (21, SuspectReason::Forgotten), (22, SuspectReason::TooEasy)];
         assert_eq!(reasons, expected);
         assert!(found[1].detail.contains("0.500 at step 10"), "{}", found[1].detail);
+    }
+
+    #[test]
+    fn a_wrong_label_learnt_by_heart_is_found() {
+        let mut courses: Vec<Course> =
+            (0..40).map(|i| course(&[12.0, 0.4, 0.05 + 0.001 * f64::from(i), 0.01])).collect();
+        courses.push(course(&[12.0, 3.1, 1.4, 0.02]));
+        let found: Vec<_> =
+            find_suspects(&courses).into_iter().map(|suspect| (suspect.index, suspect.reason)).collect();
+        assert_eq!(found, [(40, SuspectReason::LikelyMislabelled)]);
     }
 
     #[test]
