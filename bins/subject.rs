@@ -71,6 +71,8 @@ impl Subject {
     /// For people: names on the hub, or the folders' own without the way to them.
     pub fn name(&self) -> String {
         match &self.adapter {
+            // A pipeline's folders have the same name at each stage.
+            Some(adapter) if adapter.name == self.model.name => format!("{} with its adapter", self.model.name),
             Some(adapter) => format!("{} with adapter {}", self.model.name, adapter.name),
             None => self.model.name.clone(),
         }

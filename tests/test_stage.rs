@@ -103,6 +103,23 @@ fn a_whole_model_is_compared_with_a_named_base() {
 }
 
 #[test]
+fn prompts_longer_than_the_context_are_named_and_the_others_answered() {
+    let Some(model) = reference("models/tinystories-chat-3M") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("data"), folder.path().join("test"));
+    let mut rows = known_rows();
+    rows.insert(1, completion(&"Once upon a time there was a dog. ".repeat(60), "The end."));
+    data_folder(&data, &rows);
+    let mut command = program("retune-test");
+    command.arg(&data).arg("--model").arg(&model).arg("--out").arg(&out).args(["--max-new-tokens", "5"]);
+    let said = stderr(&command.assert().success());
+    assert!(said.contains("1 prompt is longer than the model's context of 256 tokens"), "{said}");
+    assert_eq!(json(&out.join("scorecard.json"))["generation"]["finish"]["prompt_too_long"], 1);
+    let page = std::fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(page.contains("1 prompt is longer than the model"), "{page}");
+}
+
+#[test]
 fn predictions_of_other_tools_are_scored_without_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let rows = [("Paris", "Paris"), ("the Rome", "rome"), ("x, \"y\"", "z")];

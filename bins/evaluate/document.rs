@@ -133,9 +133,20 @@ impl Findings<'_> {
                 cli::format::plural(self.summary.examples as u64, "example"),
                 self.summary.place()
             ),
-            verdict: verdict(self.summary, self.run),
+            verdict: self.verdict(),
             sections,
         }
+    }
+
+    /// The verdict, with a word on what may be wrong with the data.
+    fn verdict(&self) -> Verdict {
+        let mut verdict = verdict(self.summary, self.run);
+        let suspects = self.summary.suspects.likely_mislabelled;
+        if suspects > 0 {
+            let rows = cli::format::plural(suspects as u64, "row");
+            verdict.notes.push(format!("{rows} may be mislabelled: look at the first under Suspects."));
+        }
+        verdict
     }
 
     fn result(&self) -> Section {

@@ -183,10 +183,13 @@ impl Findings<'_> {
                 verdict.tone = Tone::Caution;
             }
         }
-        let cut = self.generation.and_then(|facts| facts.finish.get("length").copied()).unwrap_or(0);
+        let ended = |end: &str| self.generation.and_then(|facts| facts.finish.get(end).copied()).unwrap_or(0);
+        let cut = ended("length") + ended("context");
         if cut > 0 {
             let answers = cli::format::plural(cut as u64, "answer");
-            verdict.notes.push(format!("{answers} ran into the limit of new tokens and may be cut off."));
+            verdict
+                .notes
+                .push(format!("{answers} ran into the limit of new tokens or of the context and may be cut off."));
         }
         verdict.notes.extend(self.oddities.iter().cloned());
         verdict

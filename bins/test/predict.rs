@@ -106,27 +106,28 @@ impl Observer for Watch {
     }
 }
 
-/// Says which prompts did not fit into the context; nothing is ever cut silently.
-pub(crate) fn warn_of_overlong(rows: &TestRows, answers: &[Generated], context: usize) {
+/// Which prompts did not fit into the context; nothing is ever cut silently.
+pub(crate) fn overlong(rows: &TestRows, answers: &[Generated], context: usize) -> Option<String> {
+    const NAMED: usize = 5;
     let overlong: Vec<usize> = (0..answers.len()).filter(|&row| answers[row].finish == Finish::PromptTooLong).collect();
-    let Some(&first) = overlong.first() else { return };
-    cli::warn(&format!(
-        "{} longer than the model's context of {context} tokens and got no answer; the first is {} with {} tokens",
-        match overlong.len() {
-            1 => "1 prompt is".to_owned(),
-            many => format!("{many} prompts are"),
-        },
-        rows.source[first],
-        rows.tokens[first].len()
-    ));
+    let place = |&row: &usize| format!("{} with {}", rows.source[row], rows.tokens[row].len());
+    let named: Vec<String> = overlong.iter().take(NAMED).map(place).collect();
+    let more = if overlong.len() > NAMED { ", …" } else { "" };
+    (!overlong.is_empty()).then(|| {
+        format!(
+            "{} longer than the model's context of {context} tokens and got no answer, which is scored as an empty one: {}{more}.",
+            if overlong.len() == 1 { "1 prompt is".to_owned() } else { format!("{} prompts are", overlong.len()) },
+            named.join(", ")
+        )
+    })
 }
 
 /// Says how many answers ran into the limit: they are likely to be cut.
 pub(crate) fn warn_of_cut(answers: &[Generated], max_new_tokens: u32) {
-    let cut = answers.iter().filter(|answer| answer.finish == Finish::Length).count();
+    let cut = answers.iter().filter(|answer| matches!(answer.finish, Finish::Length | Finish::Context)).count();
     if cut > 0 {
         cli::note(&format!(
-            "{} of {} answers reached --max-new-tokens {max_new_tokens} without an end",
+            "{} of {} answers reached --max-new-tokens {max_new_tokens}, or the end of the context, without an end",
             cut,
             answers.len()
         ));

@@ -22,7 +22,7 @@ use crate::cost::{self, Costs};
 use crate::document::Findings;
 use crate::foreign;
 use crate::leakage;
-use crate::predict::{Plan, sampling, warn_of_cut, warn_of_overlong};
+use crate::predict::{Plan, overlong, sampling, warn_of_cut};
 use crate::rows::TestRows;
 use crate::scorecard::{self, GenerationFacts, Scorecard};
 use crate::scoring::Wanted;
@@ -48,6 +48,8 @@ struct Answered {
     /// Of the tuned model and of the base, where a model answered.
     costs: (Option<Costs>, Option<Costs>),
     subject: String,
+    /// Sentences on rows that a reader should know of.
+    oddities: Vec<String>,
 }
 
 /// The base to compare with.
@@ -90,8 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         return Ok(Outcome::Interrupted(report));
     };
     let predictions = &answered.predictions;
-    let oddities = if args.predictions.is_some() { foreign::oddities(predictions) } else { Vec::new() };
-    oddities.iter().for_each(|text| cli::warn(text.trim_end_matches('.')));
+    answered.oddities.iter().for_each(|text| cli::warn(text.trim_end_matches('.')));
     if let (None, Some(gate)) = (&predictions.baseline_prediction, wanted.needs_baseline()) {
         return Err(anyhow!(
             "the gate `{gate}` compares with the base, and {} has no answers of one",
@@ -124,7 +125,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         predictions,
         generation: answered.facts.as_ref(),
         leakage: leakage.as_ref(),
-        oddities,
+        oddities: answered.oddities,
         inputs: &identity.inputs,
         options: settings(&serde_json::to_value(&options)?),
     };
@@ -282,7 +283,9 @@ impl<'a> Source<'a> {
         match self {
             Self::File(path) => {
                 let subject = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                Ok(Some(Answered { predictions: foreign::read(path)?, facts: None, costs: (None, None), subject }))
+                let predictions = foreign::read(path)?;
+                let oddities = foreign::oddities(&predictions);
+                Ok(Some(Answered { predictions, facts: None, costs: (None, None), subject, oddities }))
             }
             Self::Model { data, subject, baseline } => generated(args, data, subject, baseline),
         }
@@ -303,7 +306,7 @@ fn generated(args: &Args, data: &Path, subject: &Subject, baseline: &Baseline) -
     if tuned.iter().chain(base.iter().flatten()).any(|answer| answer.finish == Finish::Interrupted) {
         return Ok(None);
     }
-    warn_of_overlong(&rows, &tuned, context);
+    let oddities = overlong(&rows, &tuned, context).into_iter().collect();
     warn_of_cut(&tuned, args.generation.max_new_tokens);
     let facts = Some(GenerationFacts::new(&rows.tokens, &tuned, base.as_deref()));
     let texts = |answers: Vec<Generated>| answers.into_iter().map(|answer| answer.text).collect();
@@ -314,7 +317,7 @@ fn generated(args: &Args, data: &Path, subject: &Subject, baseline: &Baseline) -
         prediction: texts(tuned),
         baseline_prediction: base.map(texts),
     };
-    Ok(Some(Answered { predictions, facts, costs: (Some(cost), base_cost), subject: subject.name() }))
+    Ok(Some(Answered { predictions, facts, costs: (Some(cost), base_cost), subject: subject.name(), oddities }))
 }
 
 fn base_decoder(baseline: &Baseline, loaded: &Loaded) -> Result<Option<Decoder>> {
