@@ -256,6 +256,12 @@ fn many_labels_show_their_largest_confusions_first() {
     run(&["--resamples", "0", "--gate", "accuracy>=0.5@95%"]).code(2).stderr(contains("needs an interval"));
     run(&["--metrics", "accuracy"]).success();
     let page = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(!page.contains("Confusion table"), "forty labels make no readable table: {page}");
     assert!(page.contains("| label-3 | label-7 | 2 | 100.0 % |"), "{page}");
     assert!(page.find("Most frequent confusions: 1 of 1 pair").unwrap() < page.find("Each class").unwrap(), "{page}");
+    // Of fewer labels with long names there is a table, whose columns have the numbers of the rows.
+    lines(&file, &(0..60).map(|place| row(place % 12)).collect::<Vec<_>>());
+    run(&["--metrics", "accuracy"]).success();
+    let page = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(page.contains("| Expected | 1 | 2 |") && page.contains("| 1 label-0 | 5 | 0 |"), "{page}");
 }

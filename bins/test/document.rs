@@ -15,6 +15,8 @@ use crate::scoring::{Scored, Scores};
 const SHOWN: usize = 12;
 /// Classes listed in the table of classes.
 const MOST_CLASSES: usize = 100;
+/// Characters of all labels that fit as headings side by side.
+const WIDEST_HEADINGS: usize = 60;
 /// More labels than this make no readable table of all against all.
 const LARGEST_TABLE: usize = 30;
 
@@ -408,15 +410,21 @@ fn confusion_table(confusion: &metrics::Confusion) -> Option<Table> {
     if labels.is_empty() || labels.len() > LARGEST_TABLE {
         return None;
     }
-    let mut table = Table::new("Confusion table: rows are what was expected, columns what was answered", &["Expected"]);
-    let headings = labels.iter().copied().chain(["no such label"]);
-    table.columns.extend(headings.map(|name| Column { name: name.to_owned(), numeric: true }));
-    for &expected in &labels {
+    // Where the labels would not fit side by side, the columns have the numbers of the rows.
+    let numbered = labels.iter().map(|label| label.len()).sum::<usize>() > WIDEST_HEADINGS;
+    let columns = if numbered { "columns, by the numbers of the rows," } else { "columns" };
+    let caption = format!("Confusion table: rows are what was expected, {columns} what was answered");
+    let mut table = Table::new(caption, &["Expected"]);
+    let heading = |(place, label): (usize, &&str)| if numbered { (place + 1).to_string() } else { (*label).to_owned() };
+    let headings = labels.iter().enumerate().map(heading).chain(["no such label".to_owned()]);
+    table.columns.extend(headings.map(|name| Column { name, numeric: true }));
+    for (place, &expected) in labels.iter().enumerate() {
         let counts = labels.iter().map(|answered| confusion.count(expected, answered));
         let counts: Vec<u64> = counts.chain([confusion.outside(expected)]).map(|rows| rows as u64).collect();
         let largest = counts.iter().sum();
         let cells = counts.into_iter().map(|rows| Cell::shaded(rows, largest));
-        table.rows.push(std::iter::once(Cell::plain(expected)).chain(cells).collect());
+        let name = if numbered { format!("{} {expected}", place + 1) } else { expected.to_owned() };
+        table.rows.push(std::iter::once(Cell::plain(name)).chain(cells).collect());
     }
     Some(table)
 }

@@ -241,7 +241,10 @@ impl<'a> Source<'a> {
             Some(folder) => Baseline::Model(Subject::find(folder, None)?),
         };
         if let (Baseline::None, Some(gate)) = (&baseline, wanted.needs_baseline()) {
-            return Err(cli::Usage(format!("the gate `{gate}` compares with the base: add --baseline")).into());
+            return Err(cli::Usage(format!(
+                "the gate `{gate}` compares with the base: add --baseline, or without --adapter --baseline=DIR"
+            ))
+            .into());
         }
         Ok(Self::Model { data, subject, baseline })
     }
