@@ -193,6 +193,15 @@ fn general_text_and_choices_are_counted_as_the_harness_counts() {
     let found = &metrics["choices"]["tuned"];
     assert_eq!((number(&found["acc"]), number(&found["acc_norm"])), (0.6, 0.2));
     assert!((number(&found["acc_stderr"]) - (0.6f64 * 0.4 / 4.0).sqrt()).abs() < 1e-12);
+    // A space that a choice begins with is the one between: the model chooses the same.
+    let spaced = questions.iter().zip([0, 0, 1, 0, 1]).map(|(question, answer)| {
+        let choices = question["choices"].as_array().unwrap().iter();
+        let choices: Vec<String> = choices.map(|choice| format!(" {}", choice.as_str().unwrap())).collect();
+        serde_json::json!({ "prompt": question["prompt"], "choices": choices, "answer": answer }).to_string()
+    });
+    fs::write(lab.path("spaced.jsonl"), spaced.collect::<Vec<_>>().join("\n")).unwrap();
+    lab.run("retune-evaluate", &["tokens", "--model", "MODEL", "--choices", "spaced.jsonl", "--out", "spaced"]);
+    assert_eq!(json(&lab.path("spaced/metrics.json"))["choices"]["tuned"]["acc"], found["acc"]);
     // What is no question is named.
     fs::write(lab.path("bad.jsonl"), "{\"prompt\": \"x\", \"choices\": [\"a\", \"b\"], \"answer\": \"c3\"}\n").unwrap();
     lab.command("retune-evaluate", &["tokens", "--model", "MODEL", "--choices", "bad.jsonl", "--out", "bad"])

@@ -53,7 +53,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) general: Vec<PathBuf>,
 
-    /// Multiple-choice questions (prompt, choices, answer) to be answered by log-likelihood
+    /// Multiple-choice questions (prompt, choices, answer) to be answered by log-likelihood; a space is put before a choice
+    /// that begins with none
     #[arg(long, value_name = "FILE")]
     pub(crate) choices: Option<PathBuf>,
 

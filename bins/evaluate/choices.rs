@@ -210,12 +210,13 @@ fn place(given: &Value, choices: &[String], labels: &[String]) -> Option<usize> 
     letter.filter(|&place| place < choices.len())
 }
 
-/// What the model reads, and the tokens of the choice as targets. The harness's way: prompt, a space, the choice; white
-/// space at the prompt's end belongs to the choice; a prompt without text is the opening token; what is too long loses
+/// What the model reads, and the tokens of the choice as targets. The harness's way: prompt, a space unless the choice begins
+/// with one, the choice; white space at the prompt's end belongs to the choice; a prompt without text is the opening token; what is too long loses
 /// its beginning.
 fn sequence(prompt: &str, choice: &str, tokenizer: &Tokenizer, context: usize) -> Result<(Vec<u32>, Vec<i32>)> {
     let trimmed = prompt.trim_end();
-    let continuation = format!("{} {choice}", &prompt[trimmed.len()..]);
+    let space = if choice.starts_with(char::is_whitespace) { "" } else { " " };
+    let continuation = format!("{}{space}{choice}", &prompt[trimmed.len()..]);
     let encode = |text: &str| Ok::<_, anyhow::Error>(tokenizer.encode(text, Specials::None)?.ids);
     let (mut whole, before) = if trimmed.is_empty() {
         let opening =
