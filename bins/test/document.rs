@@ -1,7 +1,7 @@
 //! The report of a test: verdict, scores, gates, answers side by side, how to repeat it.
 
 use artifact::{FileRecord, Predictions};
-use metrics::FEWEST_ROWS;
+use metrics::{ClassScore, FEWEST_ROWS};
 use report::{
     BarChart, Block, Cell, Column, Comparison, Difference, Document, Figure, Section, Setting, SideText, Table, Tone,
     Verdict, count, decimal, percentage, signed,
@@ -209,10 +209,11 @@ impl Findings<'_> {
             if all > MOST_CLASSES { format!("The first {MOST_CLASSES} of {all} classes") } else { "Each class".into() };
         let mut classes = Table::new(caption, columns);
         let found = confusion.classes();
-        for (place, class) in found.iter().take(MOST_CLASSES).enumerate() {
+        for class in found.iter().take(MOST_CLASSES) {
             let mut row =
                 vec![class.label.clone(), percentage(class.precision), percentage(class.recall), decimal(class.f1)];
-            row.extend(base.as_ref().map(|base| decimal(base[place].f1)));
+            let of_base = |base: &Vec<ClassScore>| base.iter().find(|own| own.label == class.label).map(|own| own.f1);
+            row.extend(base.as_ref().map(|base| of_base(base).map_or("–".to_owned(), decimal)));
             row.push(count(class.support as u64));
             classes.push(row);
         }
@@ -430,7 +431,7 @@ fn confusion_table(confusion: &metrics::Confusion) -> Option<Table> {
 }
 
 /// Which label is taken for which, the most frequent first: what a table of many labels would hide.
-fn confused(confusion: &metrics::Confusion, classes: &[metrics::ClassScore]) -> Table {
+fn confused(confusion: &metrics::Confusion, classes: &[ClassScore]) -> Table {
     let pairs = confusion.most_confused(usize::MAX);
     let shown = pairs.len().min(LARGEST_TABLE);
     let caption = format!(

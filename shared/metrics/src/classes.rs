@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::confusion::expected;
 use crate::metric::{Metric, Pair, Statistics};
 use crate::python::strip;
 
@@ -63,7 +64,7 @@ impl Metric for ClassMean {
     }
 
     fn fitted(&self, pairs: &[Pair]) -> Option<Box<dyn Metric>> {
-        let labels = pairs.iter().filter_map(|pair| pair.references.first()).map(|label| strip(label).to_owned());
+        let labels = pairs.iter().map(|pair| expected(pair.prediction, &pair.references).to_owned());
         let mut labels: BTreeMap<String, usize> = labels.map(|label| (label, 0)).collect();
         labels.values_mut().enumerate().for_each(|(index, place)| *place = index);
         Some(Box::new(Self { labels, ..self.clone() }))
@@ -72,7 +73,7 @@ impl Metric for ClassMean {
     /// Number of the expected class, number of the predicted class (−1 for no class), whether they are the same.
     fn statistics(&self, prediction: &str, references: &[&str]) -> Vec<f64> {
         let place = |label: &str| self.labels.get(strip(label)).map_or(-1.0, |&place| place as f64);
-        let expected = place(references.first().copied().unwrap_or_default());
+        let expected = place(expected(prediction, references));
         let predicted = place(prediction);
         vec![expected, predicted, f64::from(u8::from(expected == predicted))]
     }

@@ -29,12 +29,19 @@ pub struct ClassScore {
     pub support: usize,
 }
 
+/// The label that a row counts under: the reference that the answer equals, or else the first.
+pub(crate) fn expected<'a>(prediction: &str, references: &[&'a str]) -> &'a str {
+    let mut labels = references.iter().map(|label| strip(label));
+    let first = labels.clone().next().unwrap_or_default();
+    labels.find(|label| *label == strip(prediction)).unwrap_or(first)
+}
+
 impl Confusion {
-    /// Counts each pair by its first reference.
+    /// Counts each pair under its expected label.
     pub fn new(pairs: &[Pair]) -> Self {
         let mut confusion = Self::default();
         for pair in pairs {
-            let reference = strip(pair.references.first().copied().unwrap_or_default()).to_owned();
+            let reference = expected(pair.prediction, &pair.references).to_owned();
             confusion.labels.insert(reference.clone());
             *confusion.counts.entry((reference, strip(pair.prediction).to_owned())).or_insert(0) += 1;
         }
@@ -104,5 +111,8 @@ mod tests {
         assert_eq!((classes[1].precision, classes[1].recall), (0.5, 0.5));
         assert_eq!((confusion.count("a", "b"), confusion.outside("b")), (1, 1));
         assert_eq!(confusion.most_confused(1), [("a", "b", 1)]);
+        // Of several references any is right, as for accuracy.
+        let several = Pair { prediction: "b", references: vec!["a", "b"] };
+        assert_eq!(Confusion::new(&[several]).count("b", "b"), 1);
     }
 }
