@@ -261,6 +261,18 @@ fn rows_without_an_answer_are_rejected_and_when_all_are_the_stage_fails() {
 }
 
 #[test]
+fn a_text_that_doubles_the_start_token_is_rejected_alone() {
+    let Some(model) = reference("tokenizers/llama-2") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let texts = vec![text(1, "as usual"), text(2, "<s><s>once more")];
+    let data = data_folder(&home.path().join("data"), &[(Split::Train, texts)]);
+    let out = home.path().join("tokens");
+    retune().arg(&data).arg("--model").arg(&model).arg("--out").arg(&out).assert().success();
+    let rejects = artifact::read_rejects(&out.join("rejects.parquet")).unwrap();
+    assert!(rejects.len() == 1 && rejects[0].source_row == 2 && rejects[0].detail.contains("begins with 2 times <s>"));
+}
+
+#[test]
 fn a_template_that_rewrites_earlier_turns_names_row_and_way_out() {
     let Some(model) = reference("tokenizers/gpt2") else { return };
     let home = tempfile::tempdir().unwrap();

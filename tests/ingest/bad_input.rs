@@ -248,6 +248,21 @@ fn what_follows_compressed_data() {
 }
 
 #[test]
+fn a_damaged_arrow_stream_is_told_as_that() {
+    let text: arrow::array::ArrayRef = std::sync::Arc::new(arrow::array::StringArray::from(vec!["x".repeat(37)]));
+    let table = arrow::record_batch::RecordBatch::try_from_iter([("text", text)]).unwrap();
+    let mut stream = Vec::new();
+    let mut writer = arrow::ipc::writer::StreamWriter::try_new(&mut stream, &table.schema()).unwrap();
+    writer.write(&table).unwrap();
+    writer.finish().unwrap();
+    // The length of the texts, in the directory of the batch.
+    let length = stream.windows(8).position(|bytes| bytes == 37u64.to_le_bytes()).unwrap();
+    stream[length + 2] = 1;
+    let bench = Bench::new();
+    refused(bench.write("rows.arrow", stream), &["rows.arrow"], &["rows.arrow: cannot read on", "which is damaged"]);
+}
+
+#[test]
 fn files_of_no_known_kind() {
     let bench = Bench::new();
     bench.write("rows.bin", b"\x00\x01\x02\x03").write("rows.parquet", b"PAR1 and nothing more");

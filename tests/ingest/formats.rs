@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
+use arrow::array::{
+    Array, ArrayRef, BinaryArray, Int64Array, ListArray, RecordBatch, StringArray, StructArray, TimestampSecondArray,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
 use artifact::Kind;
@@ -147,7 +149,10 @@ fn table() -> RecordBatch {
     let element = Arc::new(Field::new("item", turns.data_type().clone(), true));
     let messages: ArrayRef = Arc::new(ListArray::new(element, OffsetBuffer::from_lengths([2]), Arc::new(turns), None));
     let level: ArrayRef = Arc::new(Int64Array::from(vec![3]));
-    RecordBatch::try_from_iter([("messages", messages), ("level", level)]).unwrap()
+    let when: ArrayRef = Arc::new(TimestampSecondArray::from(vec![1_700_000_000]).with_timezone("Europe/Berlin"));
+    let picture: ArrayRef = Arc::new(BinaryArray::from(vec![&b"\xff\xd8"[..]]));
+    let columns = [("messages", messages), ("level", level), ("when", when), ("picture", picture)];
+    RecordBatch::try_from_iter(columns).unwrap()
 }
 
 #[test]
@@ -169,9 +174,13 @@ fn parquet_and_arrow() {
     drop(writer);
     for (name, bytes) in [("a.parquet", parquet), ("a.arrow", file), ("b.arrow", stream)] {
         let bench = Bench::new();
-        bench.write(name, bytes).ingest(&[name, "--as", "train", "--keep", "level"]).succeeded();
+        bench.write(name, bytes).ingest(&[name, "--as", "train", "--keep", "level,when"]).succeeded();
         let example = &bench.examples("train")[0];
-        assert_eq!((said(example), example.extra[0].as_deref()), (TWO.to_vec(), Some("3")), "{name}");
+        let extra: Vec<_> = example.extra.iter().map(Option::as_deref).collect();
+        assert_eq!((said(example), extra), (TWO.to_vec(), vec![Some("3"), Some("2023-11-14T22:13:20Z")]), "{name}");
+        // What is no text is refused where it is to be one.
+        let refused = ["`text`: expected text, found an object"];
+        bench.ingest(&[name, "--as", "train", "--map", "text=picture"]).failed_with(&refused);
     }
 }
 

@@ -50,7 +50,10 @@ pub enum Refusal {
     #[error("the tokenizer names no eos_token, or its vocabulary lacks it, so a text has no end to learn")]
     NoEnd,
     /// The text begins with more than one start token.
-    #[error("the encoded text begins with {found} times {token}; exactly one is right")]
+    #[error(
+        "the encoded text begins with {found} times {token}; exactly one is right: remove it from the data, or from the \
+         template"
+    )]
     DoubledStart {
         /// The start token.
         token: String,
@@ -72,7 +75,8 @@ impl Refusal {
     /// Whether the reason lies in this example alone, so that it belongs in the rejects.
     pub fn concerns_the_row_alone(&self) -> bool {
         match self {
-            Self::BadRecord(_) | Self::NothingTrained(_) => true,
+            // Where the template doubles it, no row is left, which fails the stage.
+            Self::BadRecord(_) | Self::NothingTrained(_) | Self::DoubledStart { .. } => true,
             // Templates raise exceptions about the conversation at hand: role order, unknown roles.
             Self::Failed(EncodingError::Template { hint, .. }) => hint.is_empty(),
             Self::Failed(EncodingError::Tokenizer { .. }) => true,
@@ -111,11 +115,8 @@ impl Refusal {
                  --chat-template FILE; without one the model would never learn to stop",
             ),
             Self::NoEnd => Some("add eos_token to tokenizer_config.json"),
-            Self::DoubledStart { .. } => {
-                Some("the data itself begins with the start token; remove it there, or from the template")
-            }
             Self::Failed(error) => error.hint(),
-            Self::BadRecord(_) | Self::NothingTrained(_) => None,
+            Self::BadRecord(_) | Self::NothingTrained(_) | Self::DoubledStart { .. } => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use arrow::datatypes::{
     UInt32Type, UInt64Type,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use serde_json::{Number, Value};
+use serde_json::{Number, Value, json};
 
 use super::payload::Unreadable;
 
@@ -32,10 +32,14 @@ impl Rows {
     }
 }
 
-/// Dictionaries are looked up once for the whole column.
+/// Dictionaries are looked up once for the whole column. Times of a named zone are told in UTC, as they are stored: the
+/// names need a table of zones.
 fn plain(column: &ArrayRef) -> ArrayRef {
     match column.data_type() {
         DataType::Dictionary(_, values) => cast(column, values).unwrap_or_else(|_| column.clone()),
+        DataType::Timestamp(unit, Some(_)) => {
+            cast(column, &DataType::Timestamp(*unit, Some("+00:00".into()))).unwrap_or_else(|_| column.clone())
+        }
         _ => column.clone(),
     }
 }
@@ -66,9 +70,10 @@ fn value(column: &ArrayRef, index: usize) -> Result<Value, Unreadable> {
         DataType::Utf8 => Value::from(column.as_string::<i32>().value(index)),
         DataType::LargeUtf8 => Value::from(column.as_string::<i64>().value(index)),
         DataType::Utf8View => Value::from(column.as_string_view().value(index)),
-        DataType::Binary => bytes(column.as_binary::<i32>().value(index))?,
-        DataType::LargeBinary => bytes(column.as_binary::<i64>().value(index))?,
-        DataType::BinaryView => bytes(column.as_binary_view().value(index))?,
+        DataType::Binary => bytes(column.as_binary::<i32>().value(index)),
+        DataType::LargeBinary => bytes(column.as_binary::<i64>().value(index)),
+        DataType::BinaryView => bytes(column.as_binary_view().value(index)),
+        DataType::FixedSizeBinary(_) => bytes(column.as_fixed_size_binary().value(index)),
         DataType::List(_) => list(&column.as_list::<i32>().value(index))?,
         DataType::LargeList(_) => list(&column.as_list::<i64>().value(index))?,
         DataType::FixedSizeList(_, _) => list(&column.as_fixed_size_list().value(index))?,
@@ -104,7 +109,7 @@ fn float(number: f64) -> Value {
     Number::from_f64(number).map_or_else(|| Value::String(number.to_string()), Value::Number)
 }
 
-/// Binary columns hold text in many a file.
-fn bytes(bytes: &[u8]) -> Result<Value, Unreadable> {
-    std::str::from_utf8(bytes).map(Value::from).map_err(|error| Unreadable::encoding(bytes, error))
+/// Binary columns hold text in many a file. Pictures and the like are no text, and no reason to refuse the row's text.
+fn bytes(bytes: &[u8]) -> Value {
+    std::str::from_utf8(bytes).map_or_else(|_| json!({"binary": format!("{} bytes", bytes.len())}), Value::from)
 }

@@ -1,6 +1,7 @@
 //! Parquet files, Arrow IPC files and Arrow IPC streams, a batch at a time.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -27,13 +28,15 @@ pub(crate) fn open(
     if container == Container::ArrowStream {
         let later = stream.failure_later();
         let place = input.clone();
-        let reader = StreamReader::try_new(stream.into_reader(), None).map_err(|error| bad_file(input, &error))?;
+        let reader = whole(|| StreamReader::try_new(stream.into_reader(), None));
+        let mut reader = reader.map_err(|error| bad_file(input, &error))?;
         let names = names(&reader.schema());
-        let batches = reader.map(move |batch| {
-            batch.map_err(|error| match error {
+        let batches = std::iter::from_fn(move || {
+            let batch = whole(|| reader.next().transpose()).transpose()?;
+            Some(batch.map_err(|error| match error {
                 ArrowError::IoError(_, source) => later(source, 0),
                 other => damaged(&place, other),
-            })
+            }))
         });
         return Ok((chunks(input, Box::new(batches), None), names));
     }
@@ -51,10 +54,19 @@ pub(crate) fn open(
         let counted = counted.map(|(progress, size)| Counted { progress, size, rows });
         return Ok((chunks(input, Box::new(batches), counted), names));
     }
-    let reader = FileReader::try_new(file, None).map_err(|error| bad_file(input, &error))?;
+    let mut reader = whole(|| FileReader::try_new(file, None)).map_err(|error| bad_file(input, &error))?;
     let names = names(&reader.schema());
-    let batches = reader.map(move |batch| batch.map_err(|error| damaged(&place, error)));
+    let batches = std::iter::from_fn(move || {
+        let batch = whole(|| reader.next().transpose()).transpose()?;
+        Some(batch.map_err(|error| damaged(&place, error)))
+    });
     Ok((chunks(input, Box::new(batches), None), names))
+}
+
+/// Of buffers that lie outside of a damaged file, arrow's readers of IPC panic.
+fn whole<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(ArrowError::IpcError("a buffer lies outside of the file, which is damaged".into())))
 }
 
 /// How the bytes of a table are told while its rows are read.
@@ -140,8 +152,8 @@ fn damaged(input: &Input, error: ArrowError) -> Error {
     if message.contains("feature") {
         return Error::BadFile {
             file: input.name.clone(),
-            detail: format!("expected record batches that are not compressed, found: {message}"),
-            hint: "write the table as Parquet, or as Arrow without compression".into(),
+            detail: format!("it is compressed in a way that cannot be read: {message}"),
+            hint: "write the table as Parquet with zstd, snappy, gzip or lz4".into(),
         };
     }
     fail_read(&input.name, input.size, 0, 0, std::io::Error::other(error))
