@@ -1,7 +1,7 @@
 //! report.html: what went in and where it went, how long rows are, and rows worth a look.
 
 use anyhow::Result;
-use cli::format::count;
+use cli::format::{count, plural};
 use dataset::contamination::RUN_WORDS;
 use dataset::ingest::{Shown, Summary};
 use dataset::records::excerpt;
@@ -25,7 +25,7 @@ pub(crate) fn page(summary: &Summary, args: &Args) -> Result<String> {
     );
     let document = Document {
         title: "Ingest".to_owned(),
-        subtitle: format!("{} rows of {} files", count(*read), count(summary.files.len() as u64)),
+        subtitle: format!("{} of {}", plural(*read, "row"), plural(summary.files.len() as u64, "file")),
         verdict: Verdict { notes: notes(summary), ..Verdict::new(tone, sentence) },
         sections: vec![
             Section::new("Splits", "").with(figures(summary)),
@@ -118,13 +118,13 @@ fn reasons(
     if reasons.is_empty() {
         return Section::new(title, "None.");
     }
-    let mut table = Table::new("By code", &["code", "what it is", "#rows", "examples"]);
+    let mut table = Table::new("By code", &["code", "#rows", "what it is", "examples"]);
     for (code, reason) in reasons {
         let examples = std::iter::once(&reason.example).chain(&reason.more);
         let examples: Vec<String> = examples.map(|example| excerpt(example, 200)).collect();
         let rule = dataset::quality::Rule::ALL.iter().find(|rule| rule.code() == *code);
         let what = rule.map_or_else(|| meaning(code), |rule| rule.describe());
-        table.push([(*code).to_owned(), what.to_owned(), count(reason.rows), examples.join(" · ")]);
+        table.push([(*code).to_owned(), count(reason.rows), what.to_owned(), examples.join(" · ")]);
     }
     Section::new(title, lead).with(Block::Table(table))
 }

@@ -20,6 +20,7 @@ pub use lines::excerpt;
 pub use nested::RecordsPath;
 pub use payload::{Item, Payload, Place, Unreadable};
 pub use record::{Fields, Record, as_text, kind_of};
+pub(crate) use strict::parse as parse_json;
 pub use text::TextSplit;
 
 use std::sync::Arc;

@@ -149,6 +149,14 @@ fn what_does_not_fit_is_told() {
                 "tools": "[{\"name\": \"f\", \"parameters\": {\"maximum\": 123456789012345678901234}}]"}),
             "in `tools`, found a longer one, of which 1.2345678901234569e+23 is left",
         ),
+        (
+            json!({"messages": [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": "{\"a\": 1, \"a\": 2}"}]}]}),
+            "expected arguments as JSON, found the key `a` twice",
+        ),
+        (
+            json!({"messages": [{"role": "assistant", "content": "a"}], "tools": "[{\"name\": \"f\", \"name\": \"g\"}]"}),
+            "`tools`: expected JSON, found the key `name` twice",
+        ),
         (json!({"prompt": "a", "completion": ["b", "c"]}), "COLUMN[]"),
         (json!({"messages": [{"role": "assistant", "content": "a", "weight": -1}]}), "from 0 up"),
         (

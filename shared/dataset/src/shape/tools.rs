@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::turns::nothing;
 use super::{Unread, is_rounded};
-use crate::records::kind_of;
+use crate::records::{excerpt, kind_of, parse_json};
 
 /// The tools of an example, as JSON text; `None` where the list is empty.
 pub(super) fn list(value: Value) -> Result<Option<String>, String> {
@@ -49,7 +49,7 @@ fn call(call: Value, unread: &mut Unread) -> Result<Value, String> {
     if let Some(id) = id.filter(|id| !id.is_null()) {
         whole.insert("id".into(), id);
     }
-    let function = with_object_arguments(function);
+    let function = with_object_arguments(function)?;
     function.get("arguments").map_or(Ok(()), |arguments| whole_numbers("the arguments of a call", arguments))?;
     whole.insert("type".into(), "function".into());
     whole.insert("function".into(), Value::Object(function));
@@ -77,14 +77,14 @@ fn rounded(value: &Value) -> Option<&serde_json::Number> {
 }
 
 /// Arguments are often JSON inside of text: templates would then quote them twice.
-fn with_object_arguments(mut function: Map<String, Value>) -> Map<String, Value> {
+fn with_object_arguments(mut function: Map<String, Value>) -> Result<Map<String, Value>, String> {
     if let Some(arguments) = function.get_mut("arguments")
         && let Value::String(text) = arguments
-        && let Ok(parsed @ Value::Object(_)) = serde_json::from_str(text)
+        && let Ok(Value::Object(_)) = serde_json::from_str(text)
     {
-        *arguments = parsed;
+        *arguments = parse_json(text, "arguments as JSON").map_err(|wrong| wrong.detail)?;
     }
-    function
+    Ok(function)
 }
 
 /// A list, one object, or either as JSON text.
@@ -95,11 +95,9 @@ fn elements(what: &str, value: Value) -> Result<Option<Vec<Value>>, String> {
         Value::Object(_) => vec![value],
         Value::String(text) if text.trim().is_empty() => return Ok(None),
         Value::String(text) => {
-            let short = || text.chars().take(60).collect::<String>();
-            let parsed = serde_json::from_str(&text)
-                .map_err(|error| format!("`{what}`: expected JSON, found {}: {error}", short()))?;
+            let parsed = parse_json(&text, "JSON").map_err(|wrong| format!("`{what}`: {}", wrong.detail))?;
             return match parsed {
-                Value::String(_) => Err(format!("`{what}`: expected a list, found {}", short())),
+                Value::String(_) => Err(format!("`{what}`: expected a list, found {}", excerpt(&text, 60))),
                 parsed => elements(what, parsed),
             };
         }

@@ -6,7 +6,7 @@ use artifact::Message;
 use serde_json::{Map, Value};
 
 use super::{Misfit, Unread, text_of, tools};
-use crate::records::kind_of;
+use crate::records::{kind_of, parse_json};
 
 /// The keys of a turn, where `--map role=...,content=...` names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,10 +49,10 @@ pub(super) fn parse(field: &str, value: Value, keys: &TurnKeys) -> Result<Vec<Me
         }
         Value::Object(_) => Ok(vec![one(field, 0, value, keys)?]),
         // Tables such as CSV hold lists as JSON text.
-        Value::String(text) if text.trim_start().starts_with('[') => match serde_json::from_str(&text) {
-            Ok(parsed @ Value::Array(_)) => parse(field, parsed, keys),
-            _ => Err(Misfit::bad(format!("`{field}`: expected a list of turns, found text that is no JSON list"))),
-        },
+        Value::String(text) if text.trim_start().starts_with('[') => {
+            let turns = parse_json(&text, "a list of turns as JSON");
+            parse(field, turns.map_err(|wrong| Misfit::bad(format!("`{field}`: {}", wrong.detail)))?, keys)
+        }
         other => Err(Misfit::bad(format!("`{field}`: expected a list of turns, found {}", kind_of(&other)))),
     }
 }
