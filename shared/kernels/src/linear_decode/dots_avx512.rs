@@ -4,13 +4,13 @@
 use crate::{BlockFormat, simd::LANES, simd::sum_lanes};
 use half::{bf16, f16};
 use std::arch::x86_64::{
-    __m128, __m512, _MM_HINT_T0, _mm_add_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_movelh_ps, _mm_prefetch,
-    _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps, _mm256_loadu_si256, _mm256_set1_epi16, _mm512_add_ps,
-    _mm512_castpd_ps, _mm512_castpd256_pd512, _mm512_castps_pd, _mm512_castps512_ps128, _mm512_castsi512_ps,
-    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_extractf32x4_ps,
-    _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_setzero_ps, _mm512_slli_epi32,
-    _mm512_storeu_ps,
+    __m512, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_loadu_si256, _mm256_set1_epi16, _mm512_add_ps,
+    _mm512_castpd_ps, _mm512_castps_pd, _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
+    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_setzero_ps,
+    _mm512_shuffle_f32x4, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
+    _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
+use std::cell::Cell;
 
 const F32: u8 = 0;
 const F16: u8 = 1;
@@ -60,30 +60,116 @@ unsafe fn all<const FORM: u8>(
     y: &mut [f32],
     (inputs, count, rows): (usize, usize, usize),
 ) {
+    let mut widened = WIDENED.take();
+    // Where rows of `x` come in several blocks, the weight is widened once for all of them, into the nearest cache.
+    let widen = FORM != F32 && rows > BLOCK;
+    if widen {
+        widened.resize(BLOCK * inputs, 0.0);
+    }
     let (weight, x, y) = (weight.as_ptr(), x.as_ptr(), y.as_mut_ptr());
     let mut output = 0;
     while output < count {
         let wide = count - output >= BLOCK;
-        let mut row = 0;
-        while row < rows {
-            // SAFETY: rows and outputs of the block exist.
-            unsafe {
-                let weight = Rows { start: weight.add(output * stride), stride, first: row == 0 };
-                let (x, y) = (x.add(row * inputs), y.add(row * count + output));
-                row += match (rows - row, wide) {
-                    (BLOCK.., true) => block::<FORM, BLOCK, BLOCK>(weight, x, inputs, y, count),
-                    (2.., true) => block::<FORM, 2, BLOCK>(weight, x, inputs, y, count),
-                    (_, true) => block::<FORM, 1, BLOCK>(weight, x, inputs, y, count),
-                    (BLOCK.., false) => block::<FORM, BLOCK, 1>(weight, x, inputs, y, count),
-                    (_, false) => block::<FORM, 1, 1>(weight, x, inputs, y, count),
-                };
+        // SAFETY: rows and outputs of the block exist.
+        unsafe {
+            let weight = Rows { start: weight.add(output * stride), stride, first: true };
+            let (y, sizes) = (y.add(output), (inputs, count, rows));
+            if widen {
+                let weight = widen_rows::<FORM>(weight, if wide { BLOCK } else { 1 }, inputs, &mut widened);
+                blocks::<F32>(weight, wide, x, y, sizes);
+            } else {
+                blocks::<FORM>(weight, wide, x, y, sizes);
             }
         }
         output += if wide { BLOCK } else { 1 };
     }
+    WIDENED.set(widened);
 }
 
-/// Bytes of one row that a step of [`block`] reads.
+/// All rows of `x` by four rows of the weight, or one.
+///
+/// # Safety
+/// As [`all`]; the rows exist.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn blocks<const FORM: u8>(
+    mut weight: Rows,
+    wide: bool,
+    x: *const f32,
+    y: *mut f32,
+    (inputs, count, rows): (usize, usize, usize),
+) {
+    let mut row = 0;
+    while row < rows {
+        // SAFETY: the caller's word.
+        unsafe {
+            let (x, y) = (x.add(row * inputs), y.add(row * count));
+            row += match (rows - row, wide) {
+                (BLOCK.., true) => block::<FORM, BLOCK, BLOCK>(weight, x, inputs, y, count),
+                (2.., true) => block::<FORM, 2, BLOCK>(weight, x, inputs, y, count),
+                (_, true) => block::<FORM, 1, BLOCK>(weight, x, inputs, y, count),
+                (BLOCK.., false) => block::<FORM, BLOCK, 1>(weight, x, inputs, y, count),
+                (_, false) => block::<FORM, 1, 1>(weight, x, inputs, y, count),
+            };
+        }
+        weight.first = false;
+    }
+}
+
+/// Widens some rows into `widened`.
+///
+/// # Safety
+/// As [`all`]; the rows exist, and `widened` has room for them.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn widen_rows<const FORM: u8>(weight: Rows, count: usize, inputs: usize, widened: &mut [f32]) -> Rows {
+    let whole = inputs - inputs % LANES;
+    for (w, widened) in widened.chunks_exact_mut(inputs).enumerate().take(count) {
+        // SAFETY: the elements lie in the row, and their places in `widened`.
+        unsafe {
+            let row = weight.start.add(w * weight.stride);
+            let mut at = 0;
+            while at < whole {
+                let step = const { elements_of_step(FORM) };
+                ask_ahead(row.wrapping_add(at / step * const { bytes_of_step(FORM) }), const { bytes_of_step(FORM) });
+                let out = widened.as_mut_ptr().add(at);
+                if FORM == Q8_0 {
+                    let [left, right] = block_of_levels(row.add(at / 32 * 34));
+                    _mm512_storeu_ps(out, left);
+                    _mm512_storeu_ps(out.add(LANES), right);
+                } else {
+                    _mm512_storeu_ps(out, sixteen::<FORM>(row, at));
+                }
+                at += step;
+            }
+            for at in whole..inputs {
+                widened[at] = one::<FORM>(row, at);
+            }
+        }
+    }
+    Rows { start: widened.as_ptr().cast(), stride: 4 * inputs, first: false }
+}
+
+/// Asks for the bytes that lie [`AHEAD`] of a place.
+#[inline(always)]
+fn ask_ahead(place: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(CACHE_LINE) {
+        // SAFETY: a hint: it may name any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(AHEAD + line).cast()) };
+    }
+}
+
+thread_local! {
+    /// Rows that were widened: memory that each thread keeps.
+    static WIDENED: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// Elements of one row that a step reads.
+const fn elements_of_step(form: u8) -> usize {
+    if form == Q8_0 { 2 * LANES } else { LANES }
+}
+
+/// Bytes of one row that a step reads.
 const fn bytes_of_step(form: u8) -> usize {
     match form {
         F16 | BF16 => 2 * LANES,
@@ -120,15 +206,11 @@ unsafe fn block<const FORM: u8, const R: usize, const W: usize>(
     let mut at = 0;
     while at < whole {
         // A block of 32 levels has one scale: it is read once for both vectors.
-        let vectors = if FORM == Q8_0 { 2 } else { 1 };
+        let vectors = const { elements_of_step(FORM) } / LANES;
         if weight.first {
             // The rows of a block lie one after the other: over its steps, all that lies so far ahead is asked for once.
             let bytes = W * const { bytes_of_step(FORM) };
-            let ahead = weight.start.wrapping_add(AHEAD + at / (vectors * LANES) * bytes);
-            for line in (0..bytes).step_by(CACHE_LINE) {
-                // A hint: it may name any address.
-                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line).cast());
-            }
+            ask_ahead(weight.start.wrapping_add(at / (vectors * LANES) * bytes), bytes);
         }
         let mut b = [[_mm512_setzero_ps(); W]; 2];
         let [left, right] = &mut b;
@@ -154,10 +236,11 @@ unsafe fn block<const FORM: u8, const R: usize, const W: usize>(
         }
         at += vectors * LANES;
     }
-    for (r, sums) in sums.iter().enumerate() {
+    // SAFETY: the processor has AVX-512.
+    let mut totals = unsafe { totals(&sums) };
+    for (r, totals) in totals.iter_mut().enumerate() {
         // SAFETY: the rows of `x` and of the weight have all elements below `inputs`, and `y` has a place for each pair.
         unsafe {
-            let mut totals = totals(sums);
             for (w, total) in totals.iter_mut().enumerate() {
                 for at in whole..inputs {
                     let one = one::<FORM>(weight.start.add(w * weight.stride), at);
@@ -176,33 +259,46 @@ unsafe fn block<const FORM: u8, const R: usize, const W: usize>(
 /// The processor has AVX-512.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn totals<const W: usize>(sums: &[__m512; W]) -> [f32; W] {
-    let mut totals = [0.0; W];
+unsafe fn totals<const R: usize, const W: usize>(sums: &[[__m512; W]; R]) -> [[f32; W]; R] {
+    let mut totals = [[0.0; W]; R];
     if W == BLOCK {
-        let quarter = |sum: __m512| {
-            let upper = _mm512_castpd_ps(_mm512_castpd256_pd512(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(sum))));
-            let half = _mm512_add_ps(sum, upper);
-            let upper = _mm512_extractf32x4_ps::<1>(half);
-            _mm_add_ps(_mm512_castps512_ps128(half), upper)
-        };
-        let [a, b, c, d]: [__m128; BLOCK] = std::array::from_fn(|w| quarter(sums[w]));
-        // Four lanes of four vectors, turned: the lanes 0 of all, the lanes 1, 2 and 3.
-        let (ab, cd) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
-        let (ab_upper, cd_upper) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
-        let (first, second) = (_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
-        let (third, fourth) = (_mm_movelh_ps(ab_upper, cd_upper), _mm_movehl_ps(cd_upper, ab_upper));
-        let total = _mm_add_ps(_mm_add_ps(first, third), _mm_add_ps(second, fourth));
-        // SAFETY: the array has four places.
-        unsafe { _mm_storeu_ps(totals.as_mut_ptr(), total) };
+        // Four rows of `x` at a time; where there are fewer, the others are nothing.
+        let row = |r: usize, w: usize| if r < R { sums[r][w] } else { _mm512_setzero_ps() };
+        for first in (0..R).step_by(BLOCK) {
+            let [a, b, c, d]: [__m512; BLOCK] =
+                std::array::from_fn(|w| quarters(std::array::from_fn(|r| row(first + r, w))));
+            // In each quarter four lanes of four vectors: the first and third of all, the second and fourth.
+            let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            let [ab, cd] = [_mm512_castps_pd(ab), _mm512_castps_pd(cd)];
+            let (even, odd) =
+                (_mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)), _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
+            let mut four = [[0.0f32; BLOCK]; BLOCK];
+            // SAFETY: the array holds a vector.
+            unsafe { _mm512_storeu_ps(four.as_mut_ptr().cast(), _mm512_add_ps(even, odd)) };
+            for (totals, four) in totals[first..].iter_mut().zip(four) {
+                totals.copy_from_slice(&four[..W]);
+            }
+        }
         return totals;
     }
-    for (total, sum) in totals.iter_mut().zip(sums) {
+    for (total, sum) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
         let mut lanes = [0.0f32; LANES];
         // SAFETY: the array holds a vector.
         unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), *sum) };
         *total = sum_lanes(lanes);
     }
     totals
+}
+
+/// The sums of the quarters of each of four vectors, one vector to a quarter: first those eight lanes apart, then those four apart.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn quarters([a, b, c, d]: [__m512; BLOCK]) -> __m512 {
+    let halves =
+        |a, b| _mm512_add_ps(_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b));
+    let (ab, cd) = (halves(a, b), halves(c, d));
+    _mm512_add_ps(_mm512_shuffle_f32x4::<0b10_00_10_00>(ab, cd), _mm512_shuffle_f32x4::<0b11_01_11_01>(ab, cd))
 }
 
 /// The 32 elements of a block of 8-bit levels with their scale.
