@@ -5,6 +5,8 @@
 #[cfg(target_arch = "x86_64")]
 mod dots_avx512;
 
+#[cfg(any(target_arch = "x86_64", test))]
+use crate::BlockFormat;
 use crate::{
     FrozenWeight, StoredMatrix, WeightLayout,
     frozen::check_frozen,
@@ -71,12 +73,12 @@ pub fn linear_rows_independent_frozen(
             WeightLayout::OutputByInput => {
                 #[cfg(target_arch = "x86_64")]
                 if let Some((format, rows)) = as_they_lie(weight, ws, first..first + count, inputs) {
-                    return dots_avx512::outputs(format, rows, xs, y, inputs);
+                    return dots_avx512::outputs(format, rows, xs, y, (inputs, count));
                 }
                 if let FrozenWeight::Stored(matrix) = weight {
                     return widened_rows(matrix, first..first + count, xs, y);
                 }
-                dispatch(Dots { x: xs, weight: &ws[first * inputs..][..count * inputs], y, inputs });
+                dispatch(Dots { x: xs, weight: &ws[first * inputs..][..count * inputs], y, inputs, stride: count });
             }
             WeightLayout::InputByOutput => columns(xs, ws, y, first, inputs, outputs),
         }
@@ -112,10 +114,10 @@ fn as_they_lie<'a>(
     whole: &'a [f32],
     rows: Range<usize>,
     inputs: usize,
-) -> Option<(crate::BlockFormat, &'a [u8])> {
+) -> Option<(BlockFormat, &'a [u8])> {
     let (format, bytes) = match weight {
         FrozenWeight::Stored(matrix) => matrix.block_rows(rows)?,
-        _ => (crate::BlockFormat::F32, bytemuck::cast_slice(&whole[rows.start * inputs..rows.end * inputs])),
+        _ => (BlockFormat::F32, bytemuck::cast_slice(&whole[rows.start * inputs..rows.end * inputs])),
     };
     (inputs > 0 && dots_avx512::reads(format)).then_some((format, bytes))
 }
@@ -127,13 +129,22 @@ thread_local! {
     static WIDENED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The outputs of some rows of a stored weight.
+/// The outputs of some rows of a stored weight. A few rows at a time are widened: they stay in the nearest cache.
 fn widened_rows(matrix: &StoredMatrix, rows: Range<usize>, x: &[f32], y: &mut [f32]) {
-    let inputs = matrix.dims().1;
+    let (inputs, stride) = (matrix.dims().1, rows.len());
     WIDENED.with_borrow_mut(|widened| {
-        widened.resize(rows.len() * inputs, 0.0);
-        matrix.widen_rows(rows, widened);
-        dispatch(Dots { x, weight: widened, y, inputs });
+        for first in (0..stride).step_by(STRIP) {
+            let count = STRIP.min(stride - first);
+            widened.resize(count * inputs, 0.0);
+            matrix.widen_rows(rows.start + first..rows.start + first + count, widened);
+            let y = &mut y[first..];
+            #[cfg(target_arch = "x86_64")]
+            if inputs > 0 && dots_avx512::reads(BlockFormat::F32) {
+                dots_avx512::outputs(BlockFormat::F32, bytemuck::cast_slice(widened), x, y, (inputs, stride));
+                continue;
+            }
+            dispatch(Dots { x, weight: widened, y, inputs, stride });
+        }
     });
 }
 
@@ -166,65 +177,60 @@ struct Dots<'a> {
     weight: &'a [f32],
     y: &'a mut [f32],
     inputs: usize,
+    /// Elements from a row of `y` to the next.
+    stride: usize,
 }
 
 /// Rows of the weight that are read side by side; they stay in the nearest cache while the rows of `x` pass by.
 const STRIP: usize = 4;
 
-/// Rows of `x` that pass by together.
-const TOGETHER: usize = 4;
+/// Rows of `x` that pass by together, and rows of the weight that they meet at once: their sums fit sixteen registers of
+/// eight elements, as AVX2 has them.
+const TOGETHER: usize = 2;
 
 impl Kernel for Dots<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let (inputs, count) = (self.inputs, self.weight.len() / self.inputs);
+        let (inputs, stride) = (self.inputs, self.stride);
         for (block, weight) in self.weight.chunks(STRIP * inputs).enumerate() {
             for (group, x) in self.x.chunks(TOGETHER * inputs).enumerate() {
-                let y = &mut self.y[group * TOGETHER * count + block * STRIP..];
+                let y = &mut self.y[group * TOGETHER * stride + block * STRIP..];
                 if weight.len() < STRIP * inputs {
                     for (row, x) in x.chunks_exact(inputs).enumerate() {
-                        for (y, weight) in y[row * count..].iter_mut().zip(weight.chunks_exact(inputs)) {
+                        for (y, weight) in y[row * stride..].iter_mut().zip(weight.chunks_exact(inputs)) {
                             *y = dot::<FMA>(x, weight);
                         }
                     }
                 } else if x.len() == TOGETHER * inputs {
-                    for (row, sums) in tile::<FMA>(x, weight, inputs).iter().enumerate() {
-                        y[row * count..][..STRIP].copy_from_slice(sums);
+                    for (pair, weight) in weight.chunks_exact(TOGETHER * inputs).enumerate() {
+                        for (row, sums) in tile::<FMA>(x, weight, inputs).iter().enumerate() {
+                            y[row * stride + pair * TOGETHER..][..TOGETHER].copy_from_slice(sums);
+                        }
                     }
                 } else {
-                    for (row, x) in x.chunks_exact(inputs).enumerate() {
-                        y[row * count..][..STRIP].copy_from_slice(&strip::<FMA>(x, weight));
-                    }
+                    y[..STRIP].copy_from_slice(&strip::<FMA>(x, weight));
                 }
             }
         }
     }
 }
 
-/// Sixteen scalar products at once: four rows of `x` by four of the weight.
+/// Four scalar products at once: two rows of `x` by two of the weight.
 #[inline(always)]
-fn tile<const FMA: bool>(x: &[f32], weight: &[f32], inputs: usize) -> [[f32; STRIP]; TOGETHER] {
-    let rows: [&[f32]; STRIP] = std::array::from_fn(|w| &weight[w * inputs..][..inputs]);
+fn tile<const FMA: bool>(x: &[f32], weight: &[f32], inputs: usize) -> [[f32; TOGETHER]; TOGETHER] {
+    let rows: [&[f32]; TOGETHER] = std::array::from_fn(|w| &weight[w * inputs..][..inputs]);
     let x: [&[f32]; TOGETHER] = std::array::from_fn(|r| &x[r * inputs..][..inputs]);
     let whole = inputs - inputs % LANES;
     // One array for each row of `x`: one for all would stay in memory.
-    let (mut s0, mut s1) = ([[0.0f32; LANES]; STRIP], [[0.0f32; LANES]; STRIP]);
-    let (mut s2, mut s3) = ([[0.0f32; LANES]; STRIP], [[0.0f32; LANES]; STRIP]);
+    let (mut s0, mut s1) = ([[0.0f32; LANES]; TOGETHER], [[0.0f32; LANES]; TOGETHER]);
     for at in (0..whole).step_by(LANES) {
         let b = rows.map(|row| lanes(row, at));
-        add_products::<FMA>(&mut s0, lanes(x[0], at), b);
-        add_products::<FMA>(&mut s1, lanes(x[1], at), b);
-        add_products::<FMA>(&mut s2, lanes(x[2], at), b);
-        add_products::<FMA>(&mut s3, lanes(x[3], at), b);
+        add_products::<FMA, TOGETHER>(&mut s0, lanes(x[0], at), b);
+        add_products::<FMA, TOGETHER>(&mut s1, lanes(x[1], at), b);
     }
-    [
-        totals::<FMA>(s0, x[0], rows, whole),
-        totals::<FMA>(s1, x[1], rows, whole),
-        totals::<FMA>(s2, x[2], rows, whole),
-        totals::<FMA>(s3, x[3], rows, whole),
-    ]
+    [totals::<FMA, TOGETHER>(s0, x[0], rows, whole), totals::<FMA, TOGETHER>(s1, x[1], rows, whole)]
 }
 
 /// Four scalar products at once. Whole arrays are loaded and kept: through slices or references the compiler leaves the
@@ -235,14 +241,14 @@ fn strip<const FMA: bool>(x: &[f32], weight: &[f32]) -> [f32; STRIP] {
     let whole = x.len() - x.len() % LANES;
     let mut sums = [[0.0f32; LANES]; STRIP];
     for at in (0..whole).step_by(LANES) {
-        add_products::<FMA>(&mut sums, lanes(x, at), rows.map(|row| lanes(row, at)));
+        add_products::<FMA, STRIP>(&mut sums, lanes(x, at), rows.map(|row| lanes(row, at)));
     }
-    totals::<FMA>(sums, x, rows, whole)
+    totals::<FMA, STRIP>(sums, x, rows, whole)
 }
 
 #[inline(always)]
-fn add_products<const FMA: bool>(sums: &mut [[f32; LANES]; STRIP], a: [f32; LANES], b: [[f32; LANES]; STRIP]) {
-    for w in 0..STRIP {
+fn add_products<const FMA: bool, const W: usize>(sums: &mut [[f32; LANES]; W], a: [f32; LANES], b: [[f32; LANES]; W]) {
+    for w in 0..W {
         for lane in 0..LANES {
             sums[w][lane] = mul_add::<FMA>(a[lane], b[w][lane], sums[w][lane]);
         }
@@ -251,12 +257,12 @@ fn add_products<const FMA: bool>(sums: &mut [[f32; LANES]; STRIP], a: [f32; LANE
 
 /// The sums over the lanes, and the elements from `whole` on.
 #[inline(always)]
-fn totals<const FMA: bool>(
-    sums: [[f32; LANES]; STRIP],
+fn totals<const FMA: bool, const W: usize>(
+    sums: [[f32; LANES]; W],
     x: &[f32],
-    rows: [&[f32]; STRIP],
+    rows: [&[f32]; W],
     whole: usize,
-) -> [f32; STRIP] {
+) -> [f32; W] {
     std::array::from_fn(|w| {
         let mut total = sum_lanes(sums[w]);
         for (a, b) in x[whole..].iter().zip(&rows[w][whole..]) {
@@ -274,10 +280,7 @@ fn lanes(values: &[f32], at: usize) -> [f32; LANES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        BlockFormat,
-        testing::{close, random, with_threads},
-    };
+    use crate::testing::{close, random, with_threads};
 
     #[test]
     fn a_row_alone_equals_the_row_among_others() {
@@ -303,21 +306,25 @@ mod tests {
 
     #[test]
     fn rows_as_they_lie_give_the_bits_of_widened_ones() {
-        for format in [BlockFormat::F32, BlockFormat::F16, BlockFormat::BF16, BlockFormat::Q8_0] {
-            for (rows, inputs, outputs) in [(1, 64, 33), (7, 608, 70), (16, 96, 5), (3, 45, 9)] {
+        for format in [BlockFormat::F32, BlockFormat::F16, BlockFormat::BF16, BlockFormat::Q8_0, BlockFormat::Q4_K] {
+            for (rows, inputs, outputs) in [(1, 64, 33), (7, 608, 70), (16, 96, 5), (3, 45, 9), (6, 256, 13)] {
                 if format.row_bytes(inputs).is_none() {
                     continue;
                 }
                 let numbers = |len, seed| crate::testing::numbers(len, seed);
                 let (x, values) = (numbers(rows * inputs, 1), numbers(outputs * inputs, 2));
                 let matrix = StoredMatrix::encode(format, (outputs, inputs), &values).unwrap();
-                let mut expected = vec![0.0; rows * outputs];
-                widened_rows(&matrix, 0..outputs, &x, &mut expected);
+                let (mut expected, mut widened) = (vec![0.0; rows * outputs], vec![0.0; outputs * inputs]);
+                matrix.widen_rows(0..outputs, &mut widened);
+                dispatch(Dots { x: &x, weight: &widened, y: &mut expected, inputs, stride: outputs });
+                let mut found = vec![f32::NAN; rows * outputs];
+                widened_rows(&matrix, 0..outputs, &x, &mut found);
+                assert_eq!(found, expected, "{format:?} {rows} {inputs} {outputs}, widened");
                 #[cfg(target_arch = "x86_64")]
                 if dots_avx512::reads(format) {
                     let mut found = vec![f32::NAN; rows * outputs];
                     let (_, bytes) = matrix.block_rows(0..outputs).unwrap();
-                    dots_avx512::outputs(format, bytes, &x, &mut found, inputs);
+                    dots_avx512::outputs(format, bytes, &x, &mut found, (inputs, outputs));
                     assert_eq!(found, expected, "{format:?} {rows} {inputs} {outputs}");
                 }
                 let weight = FrozenWeight::Stored(std::sync::Arc::new(matrix));

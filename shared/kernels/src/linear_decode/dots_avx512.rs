@@ -23,23 +23,39 @@ pub(super) fn reads(format: BlockFormat) -> bool {
         && is_x86_feature_detected!("avx512f")
 }
 
-/// `y` `[N, outputs]` of `x` `[N, inputs]` and the rows `weight` of as many bytes as `format` says.
+/// `y` of `x` `[N, inputs]` and the rows `weight` of as many bytes as `format` says; from a row of `y` to the next lie
+/// `stride` elements.
 ///
 /// # Panics
 /// Where the lengths do not belong together or [`reads`] says no.
-pub(super) fn outputs(format: BlockFormat, weight: &[u8], x: &[f32], y: &mut [f32], inputs: usize) {
-    let stride = format.row_bytes(inputs).expect("rows are whole blocks");
-    let (count, rows) = (weight.len() / stride, x.len() / inputs);
-    assert!(weight.len() == count * stride && x.len() == rows * inputs && y.len() == rows * count && reads(format));
+pub(super) fn outputs(format: BlockFormat, weight: &[u8], x: &[f32], y: &mut [f32], (inputs, stride): (usize, usize)) {
+    let row_bytes = format.row_bytes(inputs).expect("rows are whole blocks");
+    let (count, rows) = (weight.len() / row_bytes, x.len() / inputs);
+    assert!(weight.len() == count * row_bytes && x.len() == rows * inputs && count <= stride && reads(format));
+    assert!(rows == 0 || y.len() >= (rows - 1) * stride + count);
+    let sizes = Sizes { inputs, count, rows, row_bytes, stride };
     // SAFETY: the processor has AVX-512, and the lengths were checked above.
     unsafe {
         match format {
-            BlockFormat::F16 => all::<F16>(weight, stride, x, y, (inputs, count, rows)),
-            BlockFormat::BF16 => all::<BF16>(weight, stride, x, y, (inputs, count, rows)),
-            BlockFormat::Q8_0 => all::<Q8_0>(weight, stride, x, y, (inputs, count, rows)),
-            _ => all::<F32>(weight, stride, x, y, (inputs, count, rows)),
+            BlockFormat::F16 => all::<F16>(weight, x, y, sizes),
+            BlockFormat::BF16 => all::<BF16>(weight, x, y, sizes),
+            BlockFormat::Q8_0 => all::<Q8_0>(weight, x, y, sizes),
+            _ => all::<F32>(weight, x, y, sizes),
         }
     }
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    inputs: usize,
+    /// Rows of the weight.
+    count: usize,
+    /// Rows of `x`.
+    rows: usize,
+    /// Bytes of a row of the weight.
+    row_bytes: usize,
+    /// Elements from a row of `y` to the next.
+    stride: usize,
 }
 
 /// Rows of the weight, and rows of `x`, of a block.
@@ -53,13 +69,8 @@ const CACHE_LINE: usize = 64;
 /// # Safety
 /// The processor has AVX-512; the slices hold what the sizes say.
 #[target_feature(enable = "avx512f")]
-unsafe fn all<const FORM: u8>(
-    weight: &[u8],
-    stride: usize,
-    x: &[f32],
-    y: &mut [f32],
-    (inputs, count, rows): (usize, usize, usize),
-) {
+unsafe fn all<const FORM: u8>(weight: &[u8], x: &[f32], y: &mut [f32], sizes: Sizes) {
+    let Sizes { inputs, count, rows, row_bytes, .. } = sizes;
     let mut widened = WIDENED.take();
     // Where rows of `x` come in several blocks, the weight is widened once for all of them, into the nearest cache.
     let widen = FORM != F32 && rows > BLOCK;
@@ -72,8 +83,8 @@ unsafe fn all<const FORM: u8>(
         let wide = count - output >= BLOCK;
         // SAFETY: rows and outputs of the block exist.
         unsafe {
-            let weight = Rows { start: weight.add(output * stride), stride, first: true };
-            let (y, sizes) = (y.add(output), (inputs, count, rows));
+            let weight = Rows { start: weight.add(output * row_bytes), stride: row_bytes, first: true };
+            let y = y.add(output);
             if widen {
                 let weight = widen_rows::<FORM>(weight, if wide { BLOCK } else { 1 }, inputs, &mut widened);
                 blocks::<F32>(weight, wide, x, y, sizes);
@@ -97,19 +108,19 @@ unsafe fn blocks<const FORM: u8>(
     wide: bool,
     x: *const f32,
     y: *mut f32,
-    (inputs, count, rows): (usize, usize, usize),
+    Sizes { inputs, rows, stride, .. }: Sizes,
 ) {
     let mut row = 0;
     while row < rows {
         // SAFETY: the caller's word.
         unsafe {
-            let (x, y) = (x.add(row * inputs), y.add(row * count));
+            let (x, y) = (x.add(row * inputs), y.add(row * stride));
             row += match (rows - row, wide) {
-                (BLOCK.., true) => block::<FORM, BLOCK, BLOCK>(weight, x, inputs, y, count),
-                (2.., true) => block::<FORM, 2, BLOCK>(weight, x, inputs, y, count),
-                (_, true) => block::<FORM, 1, BLOCK>(weight, x, inputs, y, count),
-                (BLOCK.., false) => block::<FORM, BLOCK, 1>(weight, x, inputs, y, count),
-                (_, false) => block::<FORM, 1, 1>(weight, x, inputs, y, count),
+                (BLOCK.., true) => block::<FORM, BLOCK, BLOCK>(weight, x, inputs, y, stride),
+                (2.., true) => block::<FORM, 2, BLOCK>(weight, x, inputs, y, stride),
+                (_, true) => block::<FORM, 1, BLOCK>(weight, x, inputs, y, stride),
+                (BLOCK.., false) => block::<FORM, BLOCK, 1>(weight, x, inputs, y, stride),
+                (_, false) => block::<FORM, 1, 1>(weight, x, inputs, y, stride),
             };
         }
         weight.first = false;
