@@ -153,8 +153,8 @@ unsafe fn widen_rows<const FORM: u8>(weight: Rows, count: usize, inputs: usize, 
                 }
                 at += step;
             }
-            for at in whole..inputs {
-                widened[at] = one::<FORM>(row, at);
+            for (at, widened) in widened.iter_mut().enumerate().skip(whole) {
+                *widened = one::<FORM>(row, at);
             }
         }
     }
