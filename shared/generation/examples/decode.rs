@@ -60,17 +60,18 @@ fn main() -> Result<(), Failure> {
         return Ok(());
     }
     let only = arguments.get(1).map_or("", String::as_str);
-    let [a, b, c, d] = ["work", "one", "sixteen", "prompt"];
-    println!("{a:26} {b:>9} {c:>9} {d:>9}   tokens/s");
+    let [a, b, c, d, e] = ["work", "one", "sixteen", "prompt", "prompts"];
+    println!("{a:26} {b:>9} {c:>9} {d:>9} {e:>9}   tokens/s");
     for work in TABLE.iter().filter(|work| work.name.contains(only)) {
         let line = in_own_process(work)?;
         let number = |name: &str| line[name].as_f64().unwrap_or(f64::NAN);
         println!(
-            "{:26} {:9.1} {:9.1} {:9.0}",
+            "{:26} {:9.1} {:9.1} {:9.0} {:9.0}",
             work.name,
             number("decode_1_tokens_per_second"),
             number("decode_16_tokens_per_second"),
-            number("prefill_tokens_per_second")
+            number("prefill_1_tokens_per_second"),
+            number("prefill_16_tokens_per_second")
         );
         if let Some(file) = arguments.first() {
             let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file)?;
@@ -102,10 +103,9 @@ fn measure(work: &Work) -> Result<Value, Failure> {
     let prompt = |seed: usize| -> Vec<u32> {
         (0..work.prompt).map(|at| ((seed * 7919 + at * 104_729) as u32) % vocabulary).collect()
     };
-    let mut prefill = Vec::new();
-    let mut decode = [Vec::new(), Vec::new()];
+    let (mut prefill, mut decode) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for _ in 0..3 {
-        for (sequences, times) in [1, 16].into_iter().zip(&mut decode) {
+        for ((sequences, times), prefill) in [1, 16].into_iter().zip(&mut decode).zip(&mut prefill) {
             let prompts: Vec<Vec<u32>> = (0..sequences).map(prompt).collect();
             let mut cache = decoder.new_cache(sequences);
             let began = Instant::now();
@@ -124,7 +124,7 @@ fn measure(work: &Work) -> Result<Value, Failure> {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    let [one, sixteen] = decode;
+    let ([one, sixteen], [one_prompt, sixteen_prompts]) = (decode, prefill);
     Ok(json!({
         "work": work.name,
         "threads": rayon::current_num_threads(),
@@ -132,7 +132,8 @@ fn measure(work: &Work) -> Result<Value, Failure> {
         "new_tokens": NEW,
         "decode_1_tokens_per_second": median(one),
         "decode_16_tokens_per_second": median(sixteen),
-        "prefill_tokens_per_second": median(prefill),
+        "prefill_1_tokens_per_second": median(one_prompt),
+        "prefill_16_tokens_per_second": median(sixteen_prompts),
     }))
 }
 
