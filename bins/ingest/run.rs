@@ -1,13 +1,13 @@
 //! How ingest strings the libraries together: find the files, see whether they are done already, read and write,
 //! seal the folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use anyhow::Result;
-use artifact::files::REPORT_HTML;
-use artifact::{Committed, FileRecord, Identity, Manifest, OutputFolder, Rows, hash_file};
+use artifact::files::{REJECTS, REPORT_HTML};
+use artifact::{Committed, FileRecord, Identity, Manifest, OutputFolder, Rows, Split, hash_file};
 use cli::{Hint, Outcome, Progress, Report, Unit, Usage};
 use dataset::contamination::Unseen;
 use dataset::exclusion::Excluded;
@@ -54,6 +54,7 @@ fn ingest(args: &Args) -> Result<Outcome> {
     if args.rejects.is_some() {
         return Err(Usage("--rejects is for `--out -`: a folder has its own rejects.parquet".into()).into());
     }
+    refuse_to_overwrite(folder, &input_paths(args, &found, &options))?;
     let from_stdin = found.inputs.iter().any(|input| input.path.is_none());
     let mut known = None;
     if Manifest::read(folder).is_ok_and(|manifest| manifest.is_some()) {
@@ -104,6 +105,26 @@ fn ingest(args: &Args) -> Result<Outcome> {
     Ok(Outcome::Done(report))
 }
 
+/// Every file that is read.
+fn input_paths(args: &Args, found: &InputSet, options: &Options) -> Vec<PathBuf> {
+    let inputs = found.inputs.iter().chain(&options.aligned).filter_map(|input| input.path.clone());
+    inputs.chain(args.other_files()).collect()
+}
+
+/// Refuses a folder whose tables are read and would be replaced.
+fn refuse_to_overwrite(folder: &Path, inputs: &[PathBuf]) -> Result<(), Usage> {
+    let tables = [Split::Train, Split::Validation, Split::Test].map(Split::file_name);
+    let replaced = |path: &&PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        tables.iter().any(|table| table == name) || [REJECTS, REPORT_HTML].contains(&name)
+    };
+    let folders = inputs.iter().filter(replaced).map(|path| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    });
+    cli::refuse_own_inputs(folder, folders)
+}
+
 fn rows(summary: &Summary) -> Rows {
     let Summary { read, written, rejected, repeated, .. } = *summary;
     Rows { read, written, rejected, repeated }
@@ -123,6 +144,14 @@ fn stream(args: &Args, found: &InputSet, mut options: Options) -> Result<Outcome
         if given {
             return Err(Usage(format!("{flag} cannot be used with `--out -`: standard output is the stream")).into());
         }
+    }
+    if let Some(rejects) = args.rejects.as_deref().and_then(|path| path.canonicalize().ok())
+        && input_paths(args, found, &options).iter().any(|path| path.canonicalize().is_ok_and(|path| path == rejects))
+    {
+        let rejects = rejects.display();
+        return Err(
+            Usage(format!("--rejects {rejects} is also an input, which would be lost: choose another file")).into()
+        );
     }
     options.unseen = unseen(args)?;
     options.excluded = excluded(args)?;

@@ -68,9 +68,18 @@ pub fn discover(arguments: &[String]) -> Result<InputSet> {
         set.inputs.push(match path {
             None => Input { path: None, name: "-".into(), size: None },
             Some(path) => {
-                let size = std::fs::metadata(&path).map_err(|source| Error::Open { path: path.clone(), source })?;
+                let found = std::fs::metadata(&path).map_err(|source| Error::Open { path: path.clone(), source })?;
+                if !found.is_file() {
+                    // A file is opened more than once: to see what it is, to hash it, to read it.
+                    return Err(Error::Option {
+                        option: "INPUT",
+                        detail: format!("{} is a pipe or a device, not a file", path.display()),
+                        hint: "write it to a file first; ingest and tokenize also read standard input, named `-`"
+                            .into(),
+                    });
+                }
                 let name = relative_name(&path, &root);
-                Input { path: Some(path), name, size: size.is_file().then_some(size.len()) }
+                Input { path: Some(path), name, size: Some(found.len()) }
             }
         });
     }
@@ -225,6 +234,13 @@ mod tests {
         let set = discover(&[root.path().to_string_lossy().into_owned()]).unwrap();
         assert_eq!(names(&set), ["data.csv"]);
         assert_eq!(set.passed_over.len(), 2);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_device_is_no_file() {
+        let refused = discover(&["/dev/null".to_owned()]).unwrap_err();
+        assert!(refused.to_string().contains("/dev/null is a pipe or a device"), "{refused}");
     }
 
     #[test]
