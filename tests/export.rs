@@ -1,6 +1,6 @@
 //! `retune-export` with the real binary on real models.
 
-use crate::support::{program, reference, stderr};
+use crate::support::{all_in_contract, program, reference, stderr};
 use predicates::str::contains;
 
 #[test]
@@ -62,6 +62,7 @@ fn large_weights_are_written_in_shards() {
     export(&model, "shards", "300KB").success();
     let shards = folder.path().join("shards");
     assert!(!shards.join("model.safetensors").exists());
+    all_in_contract(&shards);
     let index = std::fs::read(shards.join("model.safetensors.index.json")).expect("an index");
     let index: serde_json::Value = serde_json::from_slice(&index).expect("JSON");
     assert_eq!(index["metadata"]["total_parameters"], 260_032);

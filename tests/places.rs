@@ -30,6 +30,38 @@ fn nothing_is_written_over_an_input_or_another_stages_work() {
         .stderr(contains("tokens holds what retune-tokenize made").and(contains("--force")));
     assert_eq!((content("data/train.parquet"), content("tokens/train.parquet")), (data, tokens));
 
+    // Nor over what is nobody's of us, nor over an input within the folder, which no --force gives up.
+    fs::create_dir(home.path().join("own")).unwrap();
+    fs::write(home.path().join("own/train.parquet"), "mine").unwrap();
+    run("retune-ingest", &["rows.jsonl", "--out", "own"])
+        .code(1)
+        .stderr(contains("own/train.parquet is not of retune-ingest").and(contains("--force")));
+    run("retune-tokenize", &["data", "--new-tokenizer", "bpe:300", "--out", "own"])
+        .code(1)
+        .stderr(contains("own/train.parquet is not of retune-tokenize"));
+    assert_eq!(content("own/train.parquet"), b"mine");
+    run("retune-ingest", &["rows.jsonl", "--out", "own", "--force"]).success();
+    run("retune-ingest", &["own/train.parquet", "--out", "own", "--force"])
+        .code(2)
+        .stderr(contains("--out own holds train.parquet, which is an input and would be lost"));
+
+    // A run that was killed while its files were put in place is no stranger to the next one.
+    fs::rename(home.path().join("own/manifest.json"), home.path().join("own/.unsealed-manifest.json")).unwrap();
+    run("retune-ingest", &["rows.jsonl", "--out", "own"]).success();
+    assert!(!home.path().join("own/.unsealed-manifest.json").exists());
+
+    fs::write(home.path().join("answers.jsonl"), "{\"prediction\":\"a\",\"reference\":\"a\"}\n").unwrap();
+    fs::create_dir(home.path().join("scores")).unwrap();
+    fs::write(home.path().join("scores/report.md"), "mine").unwrap();
+    let scores = |predictions: &str, more: &[&str]| {
+        run("retune-test", &[&["--predictions", predictions, "--out", "scores"], more].concat())
+    };
+    scores("answers.jsonl", &[]).code(1).stderr(contains("scores/report.md is not of retune-test"));
+    scores("answers.jsonl", &["--force"]).success();
+    scores("scores/predictions.parquet", &["--force"])
+        .code(2)
+        .stderr(contains("--out scores holds predictions.parquet, which is an input"));
+
     let Some(model) = reference("models/tinystories-chat-3M") else { return };
     let model = model.to_str().unwrap();
     run("retune-train", &["tokens", "--model", model, "--out", "model"])

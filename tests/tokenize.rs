@@ -214,7 +214,9 @@ fn bad_inputs_each_get_one_clear_message() {
     fails(retune().arg("nowhere").arg("--model").arg(&model), 1, "nowhere does not exist");
     fails(retune().arg(&data).arg("--model").arg("nowhere"), 1, "nowhere does not exist");
     fails(retune().arg(&data).arg("--model").arg(home.path()), 1, "has no tokenizer.json");
-    fails(retune().arg(&data), 2, "--model");
+    fails(retune().arg(&data), 2, "<--model <DIR|NAME>|--new-tokenizer <KIND:SIZE>>");
+    let none = data_folder(&home.path().join("none"), &[(Split::Train, Vec::new())]);
+    fails(retune().arg(&none).arg("--model").arg(&model), 1, "none holds no example: its tables have no rows");
     fails(retune().arg(&data).arg("--model").arg(&model).args(["--overflow", "cut"]), 2, "truncate");
     let broken = home.path().join("broken");
     std::fs::create_dir(&broken).unwrap();
@@ -231,7 +233,12 @@ fn bad_inputs_each_get_one_clear_message() {
         2,
         "the model's 512 positions",
     );
-    fails(retune().arg(&data).arg("--model").arg(&model).args(["--chat-template", "no.jinja"]), 2, "no.jinja: No such");
+    fails(
+        retune().arg(&data).arg("--model").arg(&model).args(["--chat-template", "no.jinja"]),
+        1,
+        "no.jinja cannot be read",
+    );
+    fails(retune().arg(&data).arg("--model").arg(&model).args(["--config", "no.toml"]), 1, "no.toml cannot be read");
     std::fs::write(home.path().join("bad.jinja"), "{% for %}").unwrap();
     fails(
         retune().arg(&data).arg("--model").arg(&model).arg("--chat-template").arg(home.path().join("bad.jinja")),

@@ -16,9 +16,6 @@ use serde_json::Value;
 
 use crate::loss::{ExampleTotals, Tokens};
 
-/// The table of questions.
-pub(crate) const CHOICES: &str = "choices.parquet";
-
 /// One question.
 #[derive(Debug, Clone, PartialEq)]
 struct Question {
@@ -157,7 +154,7 @@ impl Questions {
             columns.push(("baseline", counts(&baseline.plain)));
             columns.push(("baseline_norm", counts(&baseline.normalised)));
         }
-        Ok(write_plain_table(folder.stage(CHOICES)?, columns)?)
+        Ok(write_plain_table(folder.stage(artifact::files::CHOICES)?, columns)?)
     }
 }
 

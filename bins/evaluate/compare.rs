@@ -37,7 +37,7 @@ const STAGES: [(&str, &str); 5] =
     [("ingest", "data"), ("tokenize", "tokens"), ("train", "model"), ("evaluate", "eval"), ("test", "test")];
 
 /// Compares runs; with `out` the comparison is written there too.
-pub(crate) fn run(paths: &[PathBuf], out: Option<&Path>) -> Result<Outcome> {
+pub(crate) fn run(paths: &[PathBuf], out: Option<&Path>, force: bool) -> Result<Outcome> {
     let runs: Vec<RunFacts> =
         names(paths).into_iter().zip(paths).map(|(name, path)| RunFacts::read(name, path)).collect::<Result<_>>()?;
     let tables = Tables { results: results(&runs), settings: changed(&runs, false), inputs: changed(&runs, true) };
@@ -55,6 +55,8 @@ pub(crate) fn run(paths: &[PathBuf], out: Option<&Path>) -> Result<Outcome> {
             }
         }
         let identity = cli::identity("retune-evaluate", &json!({ "compare": runs.len() }), inputs);
+        let inputs = paths.iter().map(PathBuf::as_path);
+        cli::refuse_to_replace(("--out", out), "retune-evaluate", inputs, force)?;
         let folder = OutputFolder::open(out)?;
         let outputs = retune::pages::stage(&folder, &tables.document(&runs))?;
         folder.commit(Committed { outputs, identity, seed: None, rows: None, summary: json.clone() })?;

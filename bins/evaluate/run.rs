@@ -62,18 +62,13 @@ pub(crate) struct Measured {
 /// Runs the stage.
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     if !args.compare.is_empty() {
-        return compare::run(&args.compare, args.output.out.as_deref());
+        return compare::run(&args.compare, args.output.out.as_deref(), args.output.force);
     }
     let out = args.output.folder()?;
-    cli::refuse_own_inputs(
-        out,
-        args.tokens
-            .iter()
-            .chain(&args.adapter)
-            .chain(&args.data)
-            .map(std::path::PathBuf::as_path)
-            .chain(args.model.as_deref().map(std::path::Path::new)),
-    )?;
+    let named = [&args.tokens, &args.adapter, &args.data, &args.choices].into_iter().flatten().chain(&args.general);
+    let models = [&args.model, &args.baseline].into_iter().flatten().map(Path::new);
+    let inputs = named.map(PathBuf::as_path).chain(models);
+    cli::refuse_to_replace(("--out", out), "retune-evaluate", inputs, args.output.force)?;
     let found = find(args)?;
     let splits = found.tokens.iter().map(|(split, _)| split.clone()).collect();
     let options = Options { splits, baseline: !matches!(found.baseline, Baseline::None) };

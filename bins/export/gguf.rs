@@ -11,9 +11,6 @@ use model::{Decoder, ModelConfig};
 use pretrained::{GgufType, gguf_file};
 use std::path::Path;
 
-/// Name of the file in the output folder.
-pub(crate) const FILE: &str = "model.gguf";
-
 /// What a file is made from.
 pub(crate) struct Source<'a> {
     pub(crate) config: &'a ModelConfig,
@@ -38,7 +35,7 @@ pub(crate) fn write(
         // A model without a tokenizer: llama.cpp takes token ids.
         None => file.metadata.push("tokenizer.ggml.model", "none"),
     }
-    let finished = write_gguf(output.stage(FILE)?, &file.metadata, &file.tensors)?;
+    let finished = write_gguf(output.stage(artifact::files::GGUF)?, &file.metadata, &file.tensors)?;
     drop(file);
     let again: Decoder =
         pretrained::read_back(finished.content()).context("the written file does not load: nothing is kept")?;

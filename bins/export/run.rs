@@ -11,7 +11,7 @@ use model::{Batch, Decoder, MemorySource, Mode, Trainable};
 use pretrained::{PretrainedError, SaveType};
 use retune::locate::{Located, Part, locate};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Tokens of the text on which merged and unmerged model are compared.
 const PROBE_TOKENS: usize = 32;
@@ -36,7 +36,8 @@ struct Summary {
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     refuse_contradictions(args)?;
     let out = args.output.folder()?;
-    cli::refuse_own_inputs(out, args.adapter.iter().map(std::path::PathBuf::as_path).chain([Path::new(&args.model)]))?;
+    let inputs = args.adapter.iter().map(PathBuf::as_path).chain([Path::new(&args.model)]);
+    cli::refuse_to_replace(("--out", out), "retune-export", inputs, args.output.force)?;
     let adapter = args.adapter.as_ref().map(|given| locate(&given.to_string_lossy(), "--adapter", Part::Adapter));
     let adapter = adapter.transpose()?;
     let Located { folder, name, origin } = locate(&args.model, "--model", Part::Model)?;

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use artifact::Split;
 use clap::{Parser, ValueEnum};
+use dataset::inputs::InputSet;
 use serde::Serialize;
+
+/// The value of `--split` that takes the splits from the names of the files.
+pub(crate) const FILES: &str = "files";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -118,9 +122,11 @@ pub(crate) struct Args {
     pub(crate) exclude: Vec<String>,
 
     /// Shares of the splits, by hash of the content: a row stays in its split when others are added; `files` takes the
-    /// splits from the names of files and folders
-    #[arg(long, value_name = "SHARES", default_value = "train=0.9,validation=0.05,test=0.05", help_heading = "Splits")]
-    pub(crate) split: String,
+    /// splits from the names of files and folders [default: train=0.9,validation=0.05,test=0.05, or files where all INPUTs
+    /// are folders of an earlier ingest]
+    #[arg(long, value_name = "SHARES", help_heading = "Splits")]
+    #[serde(skip)]
+    split: Option<String>,
     /// Put all rows in one split
     #[arg(long = "as", value_name = "SPLIT", conflicts_with = "split", help_heading = "Splits")]
     pub(crate) all_as: Option<Part>,
@@ -163,6 +169,16 @@ impl cli::StageArgs for Args {
 }
 
 impl Args {
+    /// `--split` as given. Without it rows are shared out, but those of an earlier ingest stay in their splits.
+    pub(crate) fn split(&self, found: &InputSet) -> &str {
+        let by_content = self.split_by == "content" && self.stratify.is_none();
+        match &self.split {
+            Some(split) => split,
+            None if found.of_earlier_ingest && by_content => FILES,
+            None => "train=0.9,validation=0.05,test=0.05",
+        }
+    }
+
     /// All files that decide the result, aside from the inputs proper.
     pub(crate) fn other_files(&self) -> impl Iterator<Item = PathBuf> {
         self.decontaminate.iter().chain(&self.exclude).map(PathBuf::from)

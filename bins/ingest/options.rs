@@ -7,7 +7,6 @@ use anyhow::Result;
 use artifact::{EXAMPLE_COLUMNS, SPLIT_COLUMN};
 use dataset::contamination::Unseen;
 use dataset::duplicates::{Dedup, Near};
-use dataset::exclusion::Excluded;
 use dataset::ingest::{KeptColumn, OnBadRecord, Options};
 use dataset::inputs::{Container, Encoding, Input, InputSet};
 use dataset::mapping::Mapping;
@@ -25,15 +24,16 @@ pub(crate) fn options(args: &Args, found: &InputSet) -> Result<Options> {
         let hint = hint.to_owned();
         move |detail: String| dataset::Error::Option { option, detail, hint }
     };
-    let split_by = split_by(args)?;
+    let by_files = args.split(found) == args::FILES;
+    let split_by = split_by(args, by_files)?;
     lengths(args)?;
     let records = args.records.as_deref().map(RecordsPath::parse).transpose();
     let split = match args.all_as {
         Some(part) => SplitPlan::All(part.into()),
-        None if args.split == "files" => by_files(found)?,
+        None if by_files => splits_of_files(found)?,
         None => {
             let hint = "for example --split train=0.9,validation=0.05,test=0.05";
-            let shares = SplitPlan::parse_shares(&args.split).map_err(wrong("--split", hint))?;
+            let shares = SplitPlan::parse_shares(args.split(found)).map_err(wrong("--split", hint))?;
             SplitPlan::Shares { shares, seed: args.output.seed }
         }
     };
@@ -67,10 +67,10 @@ pub(crate) fn options(args: &Args, found: &InputSet) -> Result<Options> {
         },
         near: near(args)?,
         unseen: Unseen::default(),
-        excluded: Excluded::default(),
+        excluded: None,
         split,
         split_by,
-        stratify: stratify(args)?,
+        stratify: stratify(args, by_files)?,
         mix: mix(args, found)?,
         shard: shard(args)?,
         scratch: None,
@@ -85,7 +85,7 @@ fn option(option: &'static str, detail: impl Into<String>, hint: &str) -> anyhow
 }
 
 /// The split of each file, from its name.
-fn by_files(found: &InputSet) -> Result<SplitPlan> {
+fn splits_of_files(found: &InputSet) -> Result<SplitPlan> {
     let named = |input: &dataset::inputs::Input| {
         let whole = input.path.as_ref().map_or_else(|| input.name.clone(), |path| path.to_string_lossy().into_owned());
         // The name in the run first, so that a folder far above does not decide.
@@ -183,7 +183,7 @@ fn mix(args: &Args, found: &InputSet) -> Result<Mix> {
 }
 
 /// What keeps rows together has a say only where shares are given out.
-fn split_by(args: &Args) -> Result<SplitBy> {
+fn split_by(args: &Args, by_files: bool) -> Result<SplitBy> {
     let by = match args.split_by.as_str() {
         "content" => return Ok(SplitBy::Content),
         "prompt" => SplitBy::Prompt,
@@ -191,7 +191,7 @@ fn split_by(args: &Args) -> Result<SplitBy> {
     };
     let others = [
         (args.all_as.is_some(), "--as", "leave one of them out: all rows go to one split"),
-        (args.split == "files", "--split files", "leave one of them out: the files say where their rows go"),
+        (by_files, "--split files", "leave one of them out: the files say where their rows go"),
     ];
     match others.iter().find(|(given, ..)| *given) {
         Some((_, flag, hint)) => Err(option("--split-by", format!("it cannot be used with {flag}"), hint)),
@@ -200,7 +200,7 @@ fn split_by(args: &Args) -> Result<SplitBy> {
 }
 
 /// Strata share out row by row, so nothing else may say where a row goes.
-fn stratify(args: &Args) -> Result<Option<String>> {
+fn stratify(args: &Args, by_files: bool) -> Result<Option<String>> {
     let others = [
         (
             args.split_by != "content",
@@ -208,7 +208,7 @@ fn stratify(args: &Args) -> Result<Option<String>> {
             "leave one of them out: what is kept together cannot be shared out row by row",
         ),
         (args.all_as.is_some(), "--as", "leave one of them out: all rows go to one split"),
-        (args.split == "files", "--split files", "leave one of them out: the files say where their rows go"),
+        (by_files, "--split files", "leave one of them out: the files say where their rows go"),
     ];
     match others.iter().find(|(given, ..)| *given && args.stratify.is_some()) {
         Some((_, flag, hint)) => Err(option("--stratify", format!("it cannot be used with {flag}"), hint)),

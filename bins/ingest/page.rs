@@ -48,7 +48,7 @@ pub(crate) fn page(summary: &Summary, args: &Args) -> Result<String> {
 
 fn notes(summary: &Summary) -> Vec<String> {
     let shared = &summary.shared_prompts;
-    let mut notes = Vec::new();
+    let mut notes = Vec::from_iter(crate::report::excluded(summary).map(|told| format!("{told}.")));
     if shared.held_out_rows > 0 {
         let rows = count(shared.held_out_rows);
         notes.push(format!(

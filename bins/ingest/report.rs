@@ -6,6 +6,7 @@ use std::path::Path;
 use cli::Report;
 use cli::format::{count, plural};
 use dataset::contamination::RUN_WORDS;
+use dataset::exclusion::Exclusion;
 use dataset::ingest::Summary;
 use dataset::inputs::InputSet;
 use dataset::records::excerpt;
@@ -67,10 +68,29 @@ pub(crate) fn report(summary: &Summary, found: &InputSet, folder: Option<&Path>)
             ),
         );
     }
+    if let Some(told) = excluded(summary) {
+        line(&mut text, &format!("warning: {told}"));
+    }
     for (split, _) in summary.splits.iter().filter(|(_, counts)| counts.rows == 0) {
         line(&mut text, &format!("note: no row fell to {}: give it a larger share, or more rows", split.as_str()));
     }
     Report::new(text.trim_end().to_owned(), summary)
+}
+
+/// What `--exclude` has to do with the data, where that is not all that was asked.
+pub(crate) fn excluded(summary: &Summary) -> Option<String> {
+    let Exclusion { ids, found } = summary.excluded?;
+    let told = match (ids, found) {
+        (0, _) => "--exclude names no id: its files have no rows".to_owned(),
+        (ids, found) if found == ids => return None,
+        (ids, found) => format!(
+            "of the {} of --exclude, {} of no row of the data; an id is the hash of a row's content, so that other options \
+             of reading or cleaning change it",
+            plural(ids, "id"),
+            if ids - found == 1 { "1 is".to_owned() } else { format!("{} are", count(ids - found)) },
+        ),
+    };
+    Some(told)
 }
 
 /// At most a screen of files.
@@ -101,8 +121,16 @@ fn files(text: &mut String, summary: &Summary, found: &InputSet) {
     if summary.files.len() > FILES_SHOWN {
         line(text, &format!("… and {}", plural((summary.files.len() - FILES_SHOWN) as u64, "more file")));
     }
-    for (path, reason) in &found.passed_over {
+    for (path, reason) in found.passed_over.iter().take(FILES_SHOWN) {
         line(text, &format!("passed over: {} ({reason})", path.display()));
+    }
+    if found.passed_over.len() > FILES_SHOWN {
+        let more = plural((found.passed_over.len() - FILES_SHOWN) as u64, "more file");
+        line(text, &format!("passed over: and {more} (-v names all)"));
+        found
+            .passed_over
+            .iter()
+            .for_each(|(path, reason)| tracing::info!("passed over: {} ({reason})", path.display()));
     }
 }
 

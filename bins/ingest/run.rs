@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use anyhow::Result;
-use artifact::files::{REJECTS, REPORT_HTML};
-use artifact::{Committed, FileRecord, Identity, Manifest, OutputFolder, Rows, Split, hash_file};
+use artifact::files::REPORT_HTML;
+use artifact::{Committed, FileRecord, Identity, Manifest, OutputFolder, Rows, hash_file};
 use cli::{Hint, Outcome, Progress, Report, Unit, Usage};
 use dataset::contamination::Unseen;
 use dataset::exclusion::Excluded;
@@ -18,6 +18,8 @@ use serde::Serialize;
 use crate::args::Args;
 use crate::output::{self, Tables, Watched, Written};
 use crate::{options, page, report};
+
+const STAGE: &str = "retune-ingest";
 
 /// Runs the stage.
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
@@ -54,7 +56,8 @@ fn ingest(args: &Args) -> Result<Outcome> {
     if args.rejects.is_some() {
         return Err(Usage("--rejects is for `--out -`: a folder has its own rejects.parquet".into()).into());
     }
-    refuse_to_overwrite(folder, &input_paths(args, &found, &options))?;
+    let inputs = input_paths(args, &found, &options);
+    cli::refuse_to_replace(("--out", folder), STAGE, inputs.iter().map(PathBuf::as_path), args.output.force)?;
     let from_stdin = found.inputs.iter().any(|input| input.path.is_none());
     let mut known = None;
     if Manifest::read(folder).is_ok_and(|manifest| manifest.is_some()) {
@@ -111,20 +114,6 @@ fn input_paths(args: &Args, found: &InputSet, options: &Options) -> Vec<PathBuf>
     inputs.chain(args.other_files()).collect()
 }
 
-/// Refuses a folder whose tables are read and would be replaced.
-fn refuse_to_overwrite(folder: &Path, inputs: &[PathBuf]) -> Result<(), Usage> {
-    let tables = [Split::Train, Split::Validation, Split::Test].map(Split::file_name);
-    let replaced = |path: &&PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        tables.iter().any(|table| table == name) || [REJECTS, REPORT_HTML].contains(&name)
-    };
-    let folders = inputs.iter().filter(replaced).map(|path| match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    });
-    cli::refuse_own_inputs(folder, folders)
-}
-
 fn rows(summary: &Summary) -> Rows {
     let Summary { read, written, rejected, repeated, .. } = *summary;
     Rows { read, written, rejected, repeated }
@@ -145,13 +134,9 @@ fn stream(args: &Args, found: &InputSet, mut options: Options) -> Result<Outcome
             return Err(Usage(format!("{flag} cannot be used with `--out -`: standard output is the stream")).into());
         }
     }
-    if let Some(rejects) = args.rejects.as_deref().and_then(|path| path.canonicalize().ok())
-        && input_paths(args, found, &options).iter().any(|path| path.canonicalize().is_ok_and(|path| path == rejects))
-    {
-        let rejects = rejects.display();
-        return Err(
-            Usage(format!("--rejects {rejects} is also an input, which would be lost: choose another file")).into()
-        );
+    if let Some(rejects) = &args.rejects {
+        let inputs = input_paths(args, found, &options);
+        cli::refuse_own_input("--rejects", rejects, inputs.iter().map(PathBuf::as_path))?;
     }
     options.unseen = unseen(args)?;
     options.excluded = excluded(args)?;
@@ -190,7 +175,7 @@ fn read(found: &InputSet, options: &Options, tables: Option<Tables>) -> Result<(
     });
     // Where writing failed, that is the reason.
     let written = written.transpose()?.flatten();
-    let summary = summary?;
+    let summary = Summary { excluded: options.excluded.as_ref().map(Excluded::counts), ..summary? };
     let Some((written, (examples, rejected))) = written else { return Ok((summary, None)) };
     if (examples, rejected) != (summary.written, summary.rejected) {
         return Err(dataset::Error::RowsDoNotAddUp { read: summary.read, written: examples, rejected }.into());
@@ -222,6 +207,7 @@ fn identity(args: &Args, found: &InputSet, options: &Options) -> Result<Identity
     struct Resolved<'a> {
         #[serde(flatten)]
         args: &'a Args,
+        split: &'a str,
         seed: u64,
     }
     let mut records = Vec::new();
@@ -236,7 +222,8 @@ fn identity(args: &Args, found: &InputSet, options: &Options) -> Result<Identity
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         records.push(hash_file(&path, name)?);
     }
-    Ok(cli::identity("retune-ingest", &Resolved { args, seed: args.output.seed }, records))
+    let split = args.split(found);
+    Ok(cli::identity(STAGE, &Resolved { args, split, seed: args.output.seed }, records))
 }
 
 fn unseen(args: &Args) -> Result<Unseen> {
@@ -247,10 +234,10 @@ fn unseen(args: &Args) -> Result<Unseen> {
     Ok(dataset::contamination::read(&files.inputs)?)
 }
 
-fn excluded(args: &Args) -> Result<Excluded> {
+fn excluded(args: &Args) -> Result<Option<Excluded>> {
     if args.exclude.is_empty() {
-        return Ok(Excluded::default());
+        return Ok(None);
     }
     let files = discover(&args.exclude)?;
-    Ok(dataset::exclusion::read(&files.inputs)?)
+    Ok(Some(dataset::exclusion::read(&files.inputs)?))
 }

@@ -1,6 +1,6 @@
 //! `retune-test` from start to end: answers from a model or from a file, scores, gates, the sealed folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use artifact::{
@@ -62,14 +62,11 @@ enum Baseline {
 /// Runs the stage.
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let out = args.output.folder()?;
-    cli::refuse_own_inputs(
-        out,
-        args.data
-            .iter()
-            .chain(&args.adapter)
-            .map(std::path::PathBuf::as_path)
-            .chain(args.model.as_deref().map(std::path::Path::new)),
-    )?;
+    let template = &args.generation.chat_template;
+    let named = [&args.data, &args.predictions, &args.adapter, template].into_iter().flatten().chain(&args.train);
+    let models = [&args.model, &args.baseline].into_iter().flatten().map(Path::new);
+    let inputs = named.map(PathBuf::as_path).chain(models);
+    cli::refuse_to_replace(("--out", out), "retune-test", inputs, args.output.force)?;
     let wanted = Wanted::parse(&args.metrics, &args.regex, &args.scorer, &args.gate)?;
     if let (0, Some(gate)) = (args.resamples, args.gate.iter().find(|gate| gate.contains('@'))) {
         return Err(cli::Usage(format!("the gate `{gate}` needs an interval: --resamples 0 makes none")).into());

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(
     name = "retune-tokenize",
+    group = clap::ArgGroup::new("tokenizer").required(true).args(["model", "new_tokenizer"]),
     allow_negative_numbers = true,
     version,
     after_help = "\
@@ -41,11 +42,11 @@ pub(crate) struct Args {
     pub(crate) test: Option<PathBuf>,
 
     /// The model whose tokenizer and chat template to use: a Hugging Face folder, or a name on a hub
-    #[arg(long, value_name = "DIR|NAME", required_unless_present = "new_tokenizer")]
+    #[arg(long, value_name = "DIR|NAME")]
     pub(crate) model: Option<String>,
 
     /// Train a tokenizer on the training split instead: byte-level BPE (bpe:SIZE) or Unigram (unigram:SIZE)
-    #[arg(long, value_name = "KIND:SIZE", conflicts_with = "model")]
+    #[arg(long, value_name = "KIND:SIZE")]
     pub(crate) new_tokenizer: Option<NewTokenizer>,
 
     /// A special token of the new tokenizer: TOKEN, or eos=TOKEN, pad=TOKEN, bos=TOKEN; may be repeated
@@ -61,7 +62,8 @@ pub(crate) struct Args {
           value_parser = choice::<Overflow>(&["error", "truncate", "split", "drop"]))]
     pub(crate) overflow: Overflow,
 
-    /// Take the I-th of N parts of the examples; the rows of all N runs are those of one run without
+    /// Take the I-th of N parts of the examples, dealt in the windows that are packed together (8192 examples, fewer where
+    /// rows are long); the rows of all N runs are those of one run without
     #[arg(long, value_name = "I/N", default_value = "1/1", help_heading = "Rows")]
     pub(crate) shard: Shard,
 
@@ -117,6 +119,11 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
+    /// How many parts there are.
+    pub(crate) fn count(self) -> u64 {
+        self.count
+    }
+
     /// Whether the n-th window of examples is in this part.
     pub(crate) fn holds(self, window: u64) -> bool {
         window % self.count == self.index

@@ -1,7 +1,7 @@
 //! What the stage reads: the splits of the data, and the model's tokenizer, template and limits.
 
 use crate::args::Args;
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use artifact::{FileRecord, Split, hash_file, resolve_split};
 use cli::Hint;
 use retune::locate::{Part, locate};
@@ -68,8 +68,8 @@ impl Inputs {
         let template = match &args.chat_template {
             None => None,
             Some(path) => {
-                let unreadable = |error| cli::Usage(format!("--chat-template {}: {error}", path.display()));
-                let source = std::fs::read_to_string(path).map_err(unreadable)?;
+                let unreadable = || format!("--chat-template {} cannot be read", path.display());
+                let source = std::fs::read_to_string(path).with_context(unreadable)?;
                 records.push(hash_file(path, "chat_template")?);
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 Some((name, source))

@@ -38,6 +38,10 @@ pub(crate) struct SplitSummary {
     pub(crate) truncated: u64,
     /// Examples cut into pieces.
     pub(crate) split_up: u64,
+    /// Pieces of these in which nothing is trained; they are left out, and their examples are in rejects.parquet.
+    pub(crate) untrained_pieces: u64,
+    /// Tokens that are in no other piece than those.
+    pub(crate) untrained_tokens: u64,
     /// Conversations whose turns became examples of their own.
     pub(crate) turn_by_turn: u64,
     /// The tokens.
@@ -58,6 +62,8 @@ impl Summary {
                 rejected: outcome.rejected,
                 truncated: outcome.truncated,
                 split_up: outcome.split,
+                untrained_pieces: outcome.untrained_pieces,
+                untrained_tokens: outcome.untrained_tokens,
                 turn_by_turn: outcome.turn_by_turn,
                 statistics: outcome.statistics,
             })
@@ -93,11 +99,13 @@ impl Summary {
 impl SplitSummary {
     fn write(&self, text: &mut String, max_length: usize) {
         let Statistics { examples, rows, tokens, trained_fraction, packing_waste, .. } = self.statistics;
+        let written = self.examples_read - self.rejected;
+        let pieces = if examples > written { format!(" in {}", plural(examples, "piece")) } else { String::new() };
         let _ = writeln!(
             text,
-            "{:<11}{} → {} of {max_length}, {} tokens, {} trained, {} of the rows empty",
+            "{:<11}{}{pieces} → {} of {max_length}, {} tokens, {} trained, {} of the rows empty",
             self.split,
-            plural(examples, "example"),
+            plural(written, "example"),
             plural(rows, "row"),
             count(tokens),
             percent(trained_fraction),
@@ -113,6 +121,14 @@ impl SplitSummary {
         for (rows, what) in losses.into_iter().filter(|(rows, _)| *rows > 0) {
             let place = if matches!(what, "left out" | "truncated") { " (see rejects.parquet)" } else { "" };
             let _ = writeln!(text, "{:11}{} {what}{place}", "", plural(rows, "example"));
+        }
+        if self.untrained_pieces > 0 {
+            let (pieces, tokens) = (plural(self.untrained_pieces, "piece"), plural(self.untrained_tokens, "token"));
+            let _ = writeln!(
+                text,
+                "{:11}{pieces} of {tokens} left out, as nothing in them is trained (see rejects.parquet)",
+                ""
+            );
         }
         if self.statistics.unknown_tokens > 0 {
             let _ =

@@ -1,6 +1,6 @@
 //! `retune-tokenize` from start to end: find the inputs, make the encoder, work through the splits, seal the folder.
 
-use crate::args::Args;
+use crate::args::{Args, Shard};
 use crate::inputs::{Inputs, STREAM};
 use crate::making;
 use crate::pipeline::{self, Source};
@@ -10,11 +10,14 @@ use anyhow::{Result, anyhow};
 use artifact::{
     Committed, ExampleReader, Identity, Kind, OutputFolder, Reject, RejectWriter, Rows, Split, TokenStream, TokenWriter,
 };
+use cli::format::plural;
 use cli::{Hint, Report};
 use encoding::{ExampleEncoder, Overflow, Packing, Render, RewrittenTurns, TemplateOrigin, TrainOn, tokenizer_files};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+const STAGE: &str = "retune-tokenize";
 
 /// The options that decide the result.
 #[derive(Serialize)]
@@ -53,12 +56,13 @@ impl Options {
 /// Runs the stage.
 pub(crate) fn run(args: &Args) -> Result<cli::Outcome> {
     let out = args.output.folder()?;
-    cli::refuse_own_inputs(
-        out,
-        std::iter::once(args.data.as_path()).chain(args.model.as_deref().map(std::path::Path::new)),
-    )?;
+    for (flag, folder) in std::iter::once(("--out", out)).chain(args.rejects.as_deref().map(|dir| ("--rejects", dir))) {
+        let named = [&args.validation, &args.test, &args.chat_template].into_iter().flatten().chain([&args.data]);
+        let inputs = named.map(PathBuf::as_path).chain(args.model.as_deref().map(Path::new));
+        cli::refuse_to_replace((flag, folder), STAGE, inputs, args.output.force)?;
+    }
     let inputs = Inputs::find(args)?;
-    let identity = cli::identity("retune-tokenize", &Options::new(args), inputs.records.clone())
+    let identity = cli::identity(STAGE, &Options::new(args), inputs.records.clone())
         .with_origin("model", inputs.origin.as_deref())
         .after(&args.data);
     if out.as_os_str() == STREAM {
@@ -85,6 +89,10 @@ pub(crate) fn run(args: &Args) -> Result<cli::Outcome> {
     }
     let note = |found: Vec<Reject>| Ok(rejects.write(&found)?);
     let (outcomes, tables) = pipeline::run(&rules, sources(&inputs)?, tables, note)?;
+    if !inputs.are_streamed() && outcomes.values().all(|outcome| outcome.windows == 0) {
+        return Err(anyhow!("{} holds no example: its tables have no rows", args.data.display()))
+            .hint("look at what was ingested: retune-inspect shows it");
+    }
     check(&outcomes, rules.max_length)?;
     let mut outputs = Vec::new();
     for (split, table) in tables {
@@ -101,7 +109,7 @@ pub(crate) fn run(args: &Args) -> Result<cli::Outcome> {
         outputs.push(folder.stage_bytes(name, &bytes)?);
     }
     let rows = rows(&outcomes);
-    warn(&outcomes);
+    warn(&outcomes, args.shard);
     let summary = Summary::new(&encoder, rules.max_length, outcomes);
     let report = Report::new(summary.text(&out.display().to_string()), &summary);
     folder.commit(Committed { outputs, identity, seed: None, rows: Some(rows), summary: report.json.clone() })?;
@@ -129,7 +137,7 @@ fn to_stream(args: &Args, inputs: &Inputs, identity: Identity) -> Result<cli::Ou
     let (outcomes, stream) = pipeline::run(&rules, sources(inputs)?, stream, note)?;
     check(&outcomes, rules.max_length)?;
     let rows = rows(&outcomes);
-    warn(&outcomes);
+    warn(&outcomes, args.shard);
     let summary = Summary::new(&encoder, rules.max_length, outcomes);
     let report = Report::new(summary.text("to standard output"), &summary);
     if let (Some(folder), Some(rejects)) = (folder, rejects) {
@@ -230,8 +238,17 @@ fn rows(outcomes: &Outcomes) -> Rows {
     }
 }
 
-fn warn(outcomes: &Outcomes) {
+fn warn(outcomes: &Outcomes, shard: Shard) {
     let sum = |count: fn(&Outcome) -> u64| outcomes.values().map(&count).sum::<u64>();
+    for (split, outcome) in outcomes.iter().filter(|(_, outcome)| outcome.windows < shard.count()) {
+        cli::note(&format!(
+            "{}: {} for {} shards: a shard takes whole windows of examples, which are packed together, so that some \
+             shards get none",
+            split.as_str(),
+            plural(outcome.windows, "window"),
+            shard.count(),
+        ));
+    }
     let straddling = sum(|outcome| outcome.statistics.straddling_tokens);
     if straddling > 0 {
         cli::warn(&format!(

@@ -6,8 +6,8 @@ use anyhow::{Result, anyhow};
 use artifact::{Code, Example, Kind, PackedExample, Reject, TokenRow};
 use cli::Hint;
 use encoding::{
-    EncodedExample, ExampleEncoder, Fitted, Overflow, Packer, Packing, Refusal, Render, Statistics, StatisticsBuilder,
-    fit, packing_window,
+    EncodedExample, ExampleEncoder, Fitted, Lost, Overflow, Packer, Packing, Refusal, Render, Statistics,
+    StatisticsBuilder, fit, packing_window,
 };
 use rayon::prelude::*;
 
@@ -42,6 +42,11 @@ pub(crate) struct Outcome {
     pub(crate) rendered: u64,
     pub(crate) truncated: u64,
     pub(crate) split: u64,
+    /// Pieces of these that were left out, as nothing in them is trained, and their tokens.
+    pub(crate) untrained_pieces: u64,
+    pub(crate) untrained_tokens: u64,
+    /// Windows of examples, those of other shards too.
+    pub(crate) windows: u64,
     /// Examples whose turns became examples of their own.
     pub(crate) turn_by_turn: u64,
     pub(crate) statistics: Statistics,
@@ -106,7 +111,8 @@ impl<'run> SplitWork<'run> {
     /// The last rows, and what became of the split.
     pub(crate) fn finish(mut self) -> (Vec<TokenRow>, Outcome) {
         let rows = self.flush();
-        let Self { statistics, mut outcome, rules, .. } = self;
+        let Self { statistics, mut outcome, rules, window, seen, .. } = self;
+        outcome.windows = seen.div_ceil(window);
         // A pair is two sequences.
         let row_length = if rules.pairs { 2 * rules.max_length } else { rules.max_length };
         outcome.statistics = statistics.finish(outcome.rows, row_length);
@@ -162,12 +168,13 @@ impl<'run> SplitWork<'run> {
         let max_length = self.rules.max_length;
         let length = turns.iter().map(EncodedExample::len).max().unwrap_or(0);
         self.outcome.longest = self.outcome.longest.max(length);
-        let (mut kept, mut lost, mut left_out, count) = (Vec::new(), 0, 0, turns.len());
+        let (mut kept, mut lost, mut left_out, count) = (Vec::new(), Lost::default(), 0, turns.len());
         for encoded in turns {
             match fit(encoded, max_length, self.rules.overflow) {
-                Fitted::Kept { pieces, lost: tokens } => {
-                    self.outcome.split += u64::from(pieces.len() > 1);
-                    lost += tokens;
+                Fitted::Kept { pieces, lost: Lost { tokens, pieces: untrained } } => {
+                    self.outcome.split += u64::from(pieces.len() + untrained > 1);
+                    lost.tokens += tokens;
+                    lost.pieces += untrained;
                     kept.extend(pieces);
                 }
                 Fitted::TooLong => left_out += 1,
@@ -197,11 +204,11 @@ impl<'run> SplitWork<'run> {
         let max_length = self.rules.max_length;
         let length = sides.iter().map(EncodedExample::len).max().unwrap_or(0);
         self.outcome.longest = self.outcome.longest.max(length);
-        let (mut kept, mut lost) = (Vec::new(), 0);
+        let (mut kept, mut lost) = (Vec::new(), Lost::default());
         for side in sides {
             match fit(side, max_length, self.rules.overflow) {
-                Fitted::Kept { pieces, lost: tokens } => {
-                    lost += tokens;
+                Fitted::Kept { pieces, lost: Lost { tokens, .. } } => {
+                    lost.tokens += tokens;
                     kept.extend(pieces);
                 }
                 Fitted::TooLong if self.rules.overflow == Overflow::Error => {
@@ -234,12 +241,21 @@ impl<'run> SplitWork<'run> {
         }
     }
 
-    fn note_loss(&mut self, example: &Example, length: usize, lost: usize) -> Result<()> {
-        if lost == 0 {
+    fn note_loss(&mut self, example: &Example, length: usize, lost: Lost) -> Result<()> {
+        let Lost { tokens, pieces } = lost;
+        if tokens == 0 {
             return Ok(());
         }
-        self.outcome.truncated += 1;
-        let detail = format!("{length} tokens: the last {lost} were cut off, the rest was kept");
+        let detail = if pieces == 0 {
+            self.outcome.truncated += 1;
+            format!("{length} tokens: the last {tokens} were cut off, the rest was kept")
+        } else {
+            self.outcome.untrained_pieces += pieces as u64;
+            self.outcome.untrained_tokens += tokens as u64;
+            format!(
+                "{length} tokens: {tokens} of them, in pieces where nothing is trained, were left out; the rest was kept"
+            )
+        };
         self.reject(example, Code::TooLong, detail, false)
     }
 

@@ -36,12 +36,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         return look_ahead(args, &inputs, &base, &settings, budget);
     }
     let out = args.output.folder()?;
-    cli::refuse_own_inputs(
-        out,
-        std::iter::once(args.tokens.as_path())
-            .chain(args.adapter.as_deref())
-            .chain(args.model.as_deref().map(Path::new)),
-    )?;
+    let named = [&args.validation, &args.init_config, &args.adapter].into_iter().flatten().chain([&args.tokens]);
+    let paths = named.map(PathBuf::as_path).chain(args.model.as_deref().map(Path::new));
+    cli::refuse_to_replace(("--out", out), "retune-train", paths, args.output.force)?;
     let (identity, early) = identify(args, out, &inputs, &base, &settings)?;
     if let Some(done) = cli::up_to_date(out, &identity, args.output.force)? {
         return Ok(done);

@@ -78,6 +78,62 @@ fn strata_get_their_shares_and_files_say_their_splits() {
 }
 
 #[test]
+fn what_an_earlier_ingest_made_goes_in_as_it_is_shared_out() {
+    let bench = Bench::new();
+    bench.write("rows.jsonl", rows(200)).ingest(&["rows.jsonl", "--split", "train=0.5,test=0.5"]).succeeded();
+    let splits = |bench: &Bench| {
+        ["train", "test"].map(|split| bench.examples(split).into_iter().map(|e| e.id).collect::<Vec<_>>())
+    };
+    let before = splits(&bench);
+    std::fs::rename(bench.path("data"), bench.path("earlier")).unwrap();
+    let run = bench.ingest(&["earlier", "--dry-run"]).succeeded();
+    assert!(run.stderr.contains("passed over: earlier/rejects.parquet"), "{}", run.stderr);
+    bench.ingest(&["earlier"]).succeeded();
+    assert_eq!(splits(&bench), before);
+    let asked = bench.ingest(&["earlier", "--split", "train=1"]).succeeded();
+    assert!(asked.stderr.contains("written to data: train"), "{}", asked.stderr);
+    assert_eq!(bench.examples("train").len(), before.concat().len());
+    // The same a level up; what other stages made is no data set.
+    let manifest = std::fs::read_to_string(bench.path("earlier/manifest.json")).unwrap();
+    bench.write("up/more.jsonl", rows(5)).write("up/.old.jsonl", "{").write("up/_old/x.jsonl", "{");
+    std::fs::rename(bench.path("earlier"), bench.path("up/earlier")).unwrap();
+    bench.write("up/tokens/manifest.json", manifest.replace("retune-ingest", "retune-tokenize"));
+    bench.write("up/tokens/train.parquet", "no examples").write("up/tokens/.hidden", "");
+    let run = bench.ingest(&["up", "--dedup", "off"]).succeeded();
+    for passed_over in
+        ["up/.old.jsonl (hidden", "up/_old (hidden", "up/earlier/rejects.parquet", "up/tokens (a folder of"]
+    {
+        assert!(run.stderr.contains(&format!("passed over: {passed_over}")), "{}", run.stderr);
+    }
+    assert!(run.stderr.contains(&format!("{} rows in", before.concat().len() + 5)), "{}", run.stderr);
+    bench.ingest(&["up/tokens"]).failed_with(&["up/tokens: expected a data set, found what retune-tokenize made"]);
+}
+
+#[test]
+fn ids_to_exclude_that_no_row_has_are_told() {
+    let bench = Bench::new();
+    bench.write("rows.jsonl", rows(20)).ingest(&["rows.jsonl"]).succeeded();
+    let id = bench.examples("train")[0].id.clone();
+    bench.write("ids.csv", format!("id\n{id}\nnobody\nnothing\n"));
+    let run = bench.ingest(&["rows.jsonl", "--exclude", "ids.csv", "--json", "--report"]).succeeded();
+    let summary: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(summary["excluded"], serde_json::json!({"ids": 3, "found": 1}));
+    let told = "of the 3 ids of --exclude, 2 are of no row of the data";
+    assert!(run.stderr.contains(told), "{}", run.stderr);
+    assert!(std::fs::read_to_string(bench.path("data/report.html")).unwrap().contains(told));
+    bench.write("ids.csv", "id\n");
+    let run = bench.ingest(&["rows.jsonl", "--exclude", "ids.csv"]).succeeded();
+    assert!(run.stderr.contains("warning: --exclude names no id"), "{}", run.stderr);
+    bench.write("ids.csv", format!("id\n{id}\n"));
+    let run = bench.ingest(&["rows.jsonl", "--exclude", "ids.csv"]).succeeded();
+    assert!(!run.stderr.contains("--exclude"), "{}", run.stderr);
+    bench.write("ids.jsonl", "{\"id\":null}\n");
+    bench
+        .ingest(&["rows.jsonl", "--exclude", "ids.jsonl"])
+        .failed_with(&["expected the id of an example", "found null"]);
+}
+
+#[test]
 fn sources_count_by_their_weight() {
     let bench = Bench::new();
     let text = |name: &str, n: usize| (0..n).map(|row| format!("{{\"text\":\"{name} {row}\"}}\n")).collect::<String>();

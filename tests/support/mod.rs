@@ -3,7 +3,7 @@
 pub(crate) mod hub_server;
 
 use assert_cmd::Command;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One of the binaries, as built for this test run.
 pub(crate) fn program(name: &str) -> Command {
@@ -26,6 +26,15 @@ pub(crate) fn program(name: &str) -> Command {
         command.env_remove(name);
     }
     command
+}
+
+/// Fails where a stage wrote a file that the contract does not list for it: such a file would not be looked out for before it
+/// is replaced.
+pub(crate) fn all_in_contract(folder: &Path) {
+    let artifact::Manifest { identity, outputs, .. } = artifact::Manifest::read(folder).unwrap().unwrap();
+    for output in outputs {
+        assert!(artifact::files::writes(&identity.stage, &output.name), "{} of {}", output.name, identity.stage);
+    }
 }
 
 /// What a run says to people.

@@ -145,6 +145,12 @@ fn the_rows_of_all_shards_are_those_of_one_run() {
         assert!(parts.iter().all(|part| !part.is_empty()));
         assert_eq!(sorted(parts.concat()), sorted(run("1/1")), "{pack}");
     }
+    // Of few examples one shard has all, which is said.
+    let out = home.path().join("small");
+    let mut command = retune();
+    command.arg(&data).arg("--model").arg(&model).arg("--out").arg(&out).args(["--max-length", "64", "--shard", "2/3"]);
+    command.assert().success().stderr(contains("train: 1 window for 3 shards"));
+    assert!(rows(&out.join("train.parquet")).is_empty());
     let mut command = retune();
     command.arg(&data).arg("--model").arg(&model).arg("--out").arg(home.path().join("no"));
     command.args(["--shard", "4/3"]).assert().code(2).stderr(contains("expected I/N"));

@@ -47,6 +47,9 @@ fn sizes_that_cannot_be_are_refused() {
     run("unigram").assert().code(2).stderr(contains("unigram:SIZE"));
     let twice = ["--special-token", "eos=</s>", "--special-token", "eos=<end>"];
     run("bpe:300").args(twice).assert().code(2).stderr(contains("eos is named twice, the second time as <end>"));
+    let role = ["--special-token", "unk=<unk>"];
+    run("bpe:300").args(role).assert().code(2).stderr(contains("`unk` is no role of a special token"));
+    run("bpe:300").args(["--special-token", "<a=b>"]).assert().success();
     run("bpe:100000").assert().success().stderr(contains("smaller than the 100000 asked for"));
 }
 

@@ -1,7 +1,7 @@
 //! File names that the stages agree on, and the few raw file operations the project uses: each write appears whole
 //! under its final name or not at all.
 
-use crate::{ArtifactError, Result};
+use crate::{ArtifactError, MANIFEST, Result};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -51,6 +51,35 @@ pub const TOKENIZER_FILES: [&str; 4] =
     [TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
 /// The folder of a run's checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
+
+/// The questions of a multiple choice with their answers, written by evaluate.
+pub const CHOICES: &str = "choices.parquet";
+/// A whole model in llama.cpp's format.
+pub const GGUF: &str = "model.gguf";
+
+/// Whether the stage of that name may write a file of this name into its folder.
+pub fn writes(stage: &str, name: &str) -> bool {
+    const TABLES: [&str; 4] = ["train.parquet", "validation.parquet", "test.parquet", REJECTS];
+    const MODEL: [&str; 4] = [CONFIG, GENERATION_CONFIG, MODEL_WEIGHTS, MODEL_INDEX];
+    const PAGES: [&str; 3] = [REPORT_HTML, REPORT_MARKDOWN, REPORT_JSON];
+    let any = |lists: &[&[&str]]| name == MANIFEST || lists.iter().any(|names| names.contains(&name));
+    match stage {
+        "retune-ingest" => any(&[&TABLES, &[REPORT_HTML]]),
+        "retune-tokenize" => any(&[&TABLES, &TOKENIZER_FILES]),
+        "retune-train" => {
+            let figures = [METRICS, EXAMPLE_LOSSES, THROUGHPUT, ADAPTER_CONFIG, ADAPTER_WEIGHTS];
+            any(&[&figures, &MODEL, &TOKENIZER_FILES]) || is_shard(name)
+        }
+        "retune-evaluate" => any(&[&PAGES, &[METRICS_JSON, EXAMPLES, SUSPECTS, CHOICES]]),
+        "retune-test" => any(&[&PAGES, &[PREDICTIONS, SCORECARD, LEAKAGE, THROUGHPUT]]),
+        "retune-export" => any(&[&MODEL, &TOKENIZER_FILES, &[GGUF]]) || is_shard(name),
+        _ => name == MANIFEST,
+    }
+}
+
+fn is_shard(name: &str) -> bool {
+    name.starts_with("model-") && name.ends_with(".safetensors")
+}
 
 /// Reads a whole file.
 ///
@@ -126,9 +155,11 @@ pub fn write_folder_atomically<E: From<ArtifactError>>(
 
 /// Removes from `folder` what a killed process left unfinished in it: nobody refers to a temporary file or folder.
 pub fn remove_unfinished(folder: &Path) {
+    // As tempfile names them: what others call `.tmp-` is left alone.
+    let random = |name: &str| name.len() == 6 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+        if entry.file_name().to_string_lossy().strip_prefix(TEMPORARY_PREFIX).is_some_and(random) {
             // What cannot be removed does no harm either.
             let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
         }
@@ -150,7 +181,11 @@ pub fn scratch(folder: Option<&Path>) -> Result<File> {
 /// # Errors
 /// [`ArtifactError::Io`].
 pub fn create_folder(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(ArtifactError::io("cannot create the folder", path))
+    // Where the system says that there is no such thing, that is not of the folder which is to be made.
+    fs::create_dir_all(path).map_err(|source| {
+        let action = "cannot create the folder";
+        ArtifactError::Io { action, path: path.into(), source }
+    })
 }
 
 /// Removes a file if it is there.

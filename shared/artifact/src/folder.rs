@@ -99,7 +99,7 @@ impl OutputFolder {
     /// Puts all finished files in place and seals the folder with its manifest.
     ///
     /// The old manifest goes first and the new one comes last, so a crash in between leaves a folder that says it is
-    /// unfinished. A file whose content equals what is already there keeps its modification time, so that Make sees
+    /// unfinished; the new one lies under another name meanwhile, to tell whose the files are. A file whose content equals what is already there keeps its modification time, so that Make sees
     /// nothing new. Files that the previous manifest listed and this one does not are removed.
     ///
     /// # Errors
@@ -107,28 +107,51 @@ impl OutputFolder {
     pub fn commit(self, committed: Committed) -> Result<Manifest> {
         let Committed { outputs, identity, seed, rows, summary } = committed;
         let previous = Manifest::read(&self.path).ok().flatten();
-        files::remove_if_present(&self.path.join(MANIFEST))?;
-        let stale = previous.into_iter().flat_map(|manifest| manifest.outputs);
-        for old in stale.filter(|old| outputs.iter().all(|new| new.record.name != old.name)) {
-            files::remove_if_present(&self.path.join(&old.name))?;
-        }
-        let mut records = Vec::with_capacity(outputs.len());
-        for output in outputs {
-            records.push(output.persist()?);
-        }
-        files::sync_folder(&self.path);
         let manifest = Manifest {
             identity,
             seed,
-            outputs: records,
+            outputs: outputs.iter().map(|output| output.record.clone()).collect(),
             rows,
             summary,
             wall_seconds: (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             peak_memory_bytes: peak_memory_bytes(),
         };
-        files::write_atomically(&self.path.join(MANIFEST), &files::to_json(&manifest))?;
+        let unsealed = self.path.join(UNSEALED);
+        files::write_atomically(&unsealed, &files::to_json(&manifest))?;
+        files::remove_if_present(&self.path.join(MANIFEST))?;
+        let stale = previous.into_iter().flat_map(|manifest| manifest.outputs);
+        for old in stale.filter(|old| outputs.iter().all(|new| new.record.name != old.name)) {
+            files::remove_if_present(&self.path.join(&old.name))?;
+        }
+        for output in outputs {
+            output.persist()?;
+        }
+        files::sync_folder(&self.path);
+        fs::rename(&unsealed, self.path.join(MANIFEST)).map_err(ArtifactError::io("cannot write", &self.path))?;
+        files::sync_folder(&self.path);
         Ok(manifest)
     }
+}
+
+/// The manifest while its files are being put in place.
+const UNSEALED: &str = ".unsealed-manifest.json";
+
+/// Names of the files in `folder` that a run of `stage` would replace or remove, each with whether a stage of ours put it
+/// there.
+pub fn would_replace(folder: &Path, stage: &str) -> Vec<(String, bool)> {
+    let manifests = [MANIFEST, UNSEALED].map(|name| files::read_json::<Manifest>(&folder.join(name)).ok());
+    let mut own: Vec<String> = Vec::new();
+    own.extend(manifests[0].is_some().then(|| MANIFEST.to_owned()));
+    own.extend(manifests.into_iter().flatten().flat_map(|manifest| manifest.outputs).map(|output| output.name));
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| files::writes(stage, name))
+        .collect();
+    names.retain(|name| !own.contains(name));
+    names.sort();
+    let foreign = names.into_iter().map(|name| (name, false));
+    own.into_iter().map(|name| (name, true)).chain(foreign).collect()
 }
 
 /// Begins a single file at `path`, outside of any folder that a stage seals.

@@ -38,6 +38,7 @@ pub use example_loss::{ExampleLoss, ExampleLossWriter};
 pub use example_stream::{ExampleStream, SPLIT_COLUMN};
 pub use folder::{
     Committed, FinishedFile, OutputFolder, StagedFile, peak_memory_bytes, resident_memory_bytes, stage_file,
+    would_replace,
 };
 pub use hash::{FileRecord, hash_file};
 pub use input::{Split, resolve_split};

@@ -52,9 +52,10 @@ fn a_folder_has_one_writer_at_a_time() {
 #[test]
 fn what_a_killed_run_left_is_cleared_away() {
     let folder = tempfile::tempdir().expect("a folder");
-    fs::write(folder.path().join(".tmp-x"), "half").expect("written");
+    fs::write(folder.path().join(".tmp-a1B2c3"), "half").expect("written");
+    fs::write(folder.path().join(".tmp-notes"), "of somebody else").expect("written");
     commit(folder.path(), &[("a", "1")], identity(1.0));
-    assert_eq!(names(folder.path()), ["a", MANIFEST]);
+    assert_eq!(names(folder.path()), [".tmp-notes", "a", MANIFEST]);
 }
 
 #[test]

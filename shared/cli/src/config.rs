@@ -4,6 +4,7 @@
 //! a stage (`[train]`) for that stage alone.
 
 use crate::Usage;
+use anyhow::Context;
 use clap::{Arg, ArgAction, Command};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,8 @@ const STAGES: [&str; 8] = ["ingest", "tokenize", "train", "evaluate", "test", "e
 /// The command line with the options of its `--config` file added, apart from those it gives itself.
 ///
 /// # Errors
-/// [`Usage`] where the file cannot be read or has a key that is no option.
-pub(crate) fn with_config(command: &Command, arguments: Vec<OsString>) -> Result<Vec<OsString>, Usage> {
+/// Where the file cannot be read, and [`Usage`] where it has a key that is no option.
+pub(crate) fn with_config(command: &Command, arguments: Vec<OsString>) -> anyhow::Result<Vec<OsString>> {
     let Some(path) = config_path(&arguments) else { return Ok(arguments) };
     let table = read(&path)?;
     let stage = command.get_name().trim_start_matches("retune-").to_string();
@@ -36,7 +37,8 @@ pub(crate) fn with_config(command: &Command, arguments: Vec<OsString>) -> Result
                     path.display(),
                     suggestion(key, STAGES.iter().copied()),
                     STAGES.join(", ")
-                )));
+                ))
+                .into());
             }
             _ => sections.push(&table),
         }
@@ -75,9 +77,9 @@ fn config_path(arguments: &[OsString]) -> Option<PathBuf> {
     None
 }
 
-fn read(path: &Path) -> Result<Table, Usage> {
-    let text = std::fs::read_to_string(path).map_err(|error| Usage(format!("--config {}: {error}", path.display())))?;
-    text.parse().map_err(|error| Usage(format!("{}: not valid TOML: {error}", path.display())))
+fn read(path: &Path) -> anyhow::Result<Table> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("--config {} cannot be read", path.display()))?;
+    text.parse().map_err(|error| Usage(format!("{}: not valid TOML: {error}", path.display())).into())
 }
 
 /// The option that `key` names, `max-length` and `max_length` alike.
@@ -151,7 +153,7 @@ mod tests {
         std::fs::write(file.path(), toml).expect("written");
         let mut all: Vec<OsString> = vec!["retune-train".into(), "--config".into(), file.path().into()];
         all.extend(arguments.iter().map(OsString::from));
-        let merged = with_config(&command(), all).map_err(|error| error.0)?;
+        let merged = with_config(&command(), all).map_err(|error| error.to_string())?;
         Ok(merged.into_iter().map(|word| word.into_string().expect("UTF-8")).filter(|w| w.contains("--")).collect())
     }
 

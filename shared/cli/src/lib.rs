@@ -31,5 +31,5 @@ pub use memory::{available_bytes, parse_bytes};
 pub use outcome::{Outcome, Report};
 pub use progress::{Progress, Unit};
 pub use run::main;
-pub use stage::{VERSION, identity, refuse_own_inputs, up_to_date};
+pub use stage::{VERSION, identity, refuse_own_input, refuse_to_replace, up_to_date};
 pub use terminal::{colours, is_quiet, note, say, warn};

@@ -3,7 +3,7 @@
 use crate::error::{is_broken_pipe, is_usage, render};
 use crate::make::{variables, with_variables};
 use crate::terminal::{colours, set_quiet, to_stderr, to_stdout};
-use crate::{Common, Outcome, StageArgs, Usage, VERSION, config};
+use crate::{Common, Hint, Outcome, StageArgs, VERSION, config};
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
@@ -40,11 +40,9 @@ pub fn main<A: StageArgs>(run: impl FnOnce(&A) -> anyhow::Result<Outcome>) -> Ex
 fn parse<A: StageArgs>() -> Result<A, ExitCode> {
     // The contract version stands beside the release, so that Make can tell when artifacts must be made anew.
     let command = A::command().version(format!("{VERSION} (contract {})", artifact::CONTRACT));
-    let usage = |error: &Usage| {
-        to_stderr(&with_variables(&format!("error: {error}\nhint: {} --help lists the options", command.get_name())));
-        ExitCode::from(2)
-    };
-    let arguments = config::with_config(&command, std::env::args_os().collect()).map_err(|error| usage(&error))?;
+    let arguments = config::with_config(&command, std::env::args_os().collect())
+        .hint_from(|error| is_usage(error).then(|| format!("{} --help lists the options", command.get_name())))
+        .map_err(|error| fail(&error))?;
     let matches = command.clone().try_get_matches_from(arguments);
     matches.and_then(|mut matches| A::from_arg_matches_mut(&mut matches)).map_err(|error| {
         // Help and version are no errors; a reader that closed the pipe is none either.

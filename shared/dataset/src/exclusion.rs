@@ -1,6 +1,10 @@
 //! Rows that a user has looked at and wants out, named by their ids: such as those of `suspects.parquet`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::inputs::Input;
@@ -9,17 +13,36 @@ use crate::shape::describe;
 
 /// Ids to leave out, each with what the table says of it.
 #[derive(Clone, Debug, Default)]
-pub struct Excluded(HashMap<String, String>);
+pub struct Excluded(Arc<HashMap<String, Listed>>);
+
+#[derive(Debug)]
+struct Listed {
+    reason: String,
+    /// Whether a row has this id.
+    found: AtomicBool,
+}
+
+/// How far a list of ids and the data have to do with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Exclusion {
+    /// Ids that were named.
+    pub ids: u64,
+    /// Those of them that a row has.
+    pub found: u64,
+}
 
 impl Excluded {
-    /// Whether no id was named.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Why the example of this id is left out, if it is.
     pub fn reason(&self, id: &str) -> Option<&str> {
-        self.0.get(id).map(String::as_str)
+        let listed = self.0.get(id)?;
+        listed.found.store(true, Ordering::Relaxed);
+        Some(&listed.reason)
+    }
+
+    /// How many ids there are, and how many of them were asked for so far.
+    pub fn counts(&self) -> Exclusion {
+        let found = self.0.values().filter(|listed| listed.found.load(Ordering::Relaxed)).count();
+        Exclusion { ids: self.0.len() as u64, found: found as u64 }
     }
 }
 
@@ -28,13 +51,18 @@ impl Excluded {
 /// # Errors
 /// As reading inputs does; a row without an id is an error too. A list without rows names nothing.
 pub fn read(files: &[Input]) -> Result<Excluded> {
-    let mut excluded = Excluded::default();
+    let mut ids = HashMap::new();
     let mut add = |file: &str, record: &Record| {
-        let id = record.get("id").filter(|id| !id.is_null());
-        let id = id.ok_or_else(|| format!("expected a column id, found: {}", describe(record)))?;
+        let id = match record.get("id") {
+            None => return Err(format!("expected a column id, found: {}", describe(record))),
+            Some(id) if id.is_null() => {
+                return Err("expected the id of an example in the column id, found null".to_owned());
+            }
+            Some(id) => as_text(id),
+        };
         let reason = record.get("reason").filter(|reason| !reason.is_null()).map(as_text);
         let told = reason.map_or(String::new(), |reason| format!(" ({reason})"));
-        excluded.0.insert(as_text(id), format!("listed in {file}{told}"));
+        ids.insert(id, Listed { reason: format!("listed in {file}{told}"), found: AtomicBool::new(false) });
         Ok(())
     };
     for file in files {
@@ -44,5 +72,5 @@ pub fn read(files: &[Input]) -> Result<Excluded> {
             Err(error) => return Err(error),
         }
     }
-    Ok(excluded)
+    Ok(Excluded(Arc::new(ids)))
 }

@@ -32,7 +32,7 @@ pub struct EncodedExample {
     pub characters: Vec<(u32, u32)>,
     /// Where each message's content stands in the example's text, in characters.
     pub spans: Vec<Span>,
-    /// Number of characters in the example's text.
+    /// Number of characters in the example's text, or in the part of it that these tokens are of.
     pub text_characters: u32,
     /// Trained tokens that also cover characters of the prompt.
     pub straddling: usize,

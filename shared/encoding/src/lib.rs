@@ -37,7 +37,7 @@ pub use files::tokenizer_files;
 pub use gguf::to_gguf;
 pub use new_tokenizer::{END_OF_TEXT, NewTokenizer, PADDING, SpecialTokens, TokenizerTrainer, new_tokenizer_facts};
 pub use options::{EncodeOptions, Overflow, Packing, Render, RewrittenTurns, TrainOn};
-pub use overflow::{Fitted, fit};
+pub use overflow::{Fitted, Lost, fit};
 pub use packing::{Packer, packing_window};
 pub use refusal::Refusal;
 pub use rendered::vocabulary_text;

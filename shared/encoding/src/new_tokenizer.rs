@@ -92,20 +92,25 @@ impl Default for SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// Reads `TEXT` or `ROLE=TEXT` with the roles eos, pad and bos.
+    /// Reads `TEXT` or `ROLE=TEXT` with the roles eos, pad and bos; a text with another word before `=` is refused.
     ///
     /// # Errors
     /// What is wrong, for the command line.
     pub fn parse(given: &[String]) -> Result<Self, String> {
+        const EXPECTED: &str = "TOKEN, or eos=TOKEN, pad=TOKEN, bos=TOKEN";
         let mut tokens = Self::default();
         let mut roles = BTreeSet::new();
         for text in given {
             let (role, token) = match text.split_once('=') {
                 Some((role @ ("eos" | "pad" | "bos"), token)) => (role, token),
+                // A word before the sign was meant as a role; of `<a=b>` and `[k=v]` nobody would think so.
+                Some((role, _)) if role.chars().all(|c| c.is_alphanumeric() || "_-".contains(c)) => {
+                    return Err(format!("`{text}`: `{role}` is no role of a special token; expected {EXPECTED}"));
+                }
                 _ => ("", text.as_str()),
             };
             if token.trim().is_empty() {
-                return Err(format!("expected TOKEN, or eos=TOKEN, pad=TOKEN, bos=TOKEN, found `{text}`"));
+                return Err(format!("expected {EXPECTED}, found `{text}`"));
             }
             if !role.is_empty() && !roles.insert(role) {
                 return Err(format!("{role} is named twice, the second time as {token}: expected one token for it"));

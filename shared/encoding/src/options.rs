@@ -39,7 +39,8 @@ pub enum Overflow {
     Error,
     /// The end is cut off.
     Truncate,
-    /// It is cut into as many pieces as needed; the first token of each piece is not trained.
+    /// It is cut into as many pieces as needed. Each begins with the last token of the one before, so that each trained
+    /// token is trained in one of them; pieces in which nothing is trained are left out.
     Split,
     /// It is left out.
     Drop,

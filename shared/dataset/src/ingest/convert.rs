@@ -172,8 +172,8 @@ fn shape(mut record: Record, plan: &FilePlan, keys: &TurnKeys, options: &Options
         return reject(Code::Contaminated.as_str(), detail);
     }
     let identity = identity(&example);
-    if !options.excluded.is_empty()
-        && let Some(reason) = options.excluded.reason(&hexadecimal(identity))
+    if let Some(excluded) = &options.excluded
+        && let Some(reason) = excluded.reason(&hexadecimal(identity))
     {
         return reject(Code::Excluded.as_str(), reason.to_owned());
     }

@@ -98,7 +98,7 @@ pub struct Options {
     /// `--decontaminate`.
     pub unseen: Unseen,
     /// `--exclude`.
-    pub excluded: Excluded,
+    pub excluded: Option<Excluded>,
     /// `--split` or `--as`.
     pub split: SplitPlan,
     /// `--split-by`.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::plan::FilePlan;
 use crate::duplicates::Near;
+use crate::exclusion::Exclusion;
 use crate::leaks::Leaks;
 use crate::shape::Unread;
 
@@ -30,6 +31,9 @@ pub struct Summary {
     pub rejects: BTreeMap<&'static str, Reason>,
     /// What rules found in rows, kept ones too, by their code.
     pub findings: BTreeMap<&'static str, Reason>,
+    /// Of the ids of `--exclude`, those that rows have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<Exclusion>,
     /// What the splits have in common.
     pub shared_prompts: Leaks,
     /// The parameters of near duplicates, where they were looked for.

@@ -51,7 +51,7 @@ fn options(threads: usize) -> Options {
         dedup: Dedup::Exact,
         near: Near::default(),
         unseen: Unseen::default(),
-        excluded: crate::exclusion::Excluded::default(),
+        excluded: None,
         split: SplitPlan::Shares { shares: [0.5, 0.25, 0.25], seed: 1 },
         split_by: SplitBy::Content,
         stratify: None,

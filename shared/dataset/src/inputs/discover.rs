@@ -3,6 +3,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use artifact::{Manifest, Split};
+
 use super::container::{self, Container};
 use crate::error::{Error, Result, nearest};
 
@@ -31,6 +33,8 @@ pub struct InputSet {
     pub inputs: Vec<Input>,
     /// Files in the given folders that are not data, by path, with the reason.
     pub passed_over: Vec<(PathBuf, &'static str)>,
+    /// Whether all inputs are splits of folders that an earlier ingest finished.
+    pub of_earlier_ingest: bool,
 }
 
 /// Expands what the user named. An argument that is an existing path is taken as it is; otherwise one with `*`, `?`
@@ -41,6 +45,7 @@ pub struct InputSet {
 pub fn discover(arguments: &[String]) -> Result<InputSet> {
     let mut set = InputSet::default();
     let mut paths: Vec<Option<PathBuf>> = Vec::new();
+    let mut splits = 0;
     for argument in arguments {
         if argument == "-" {
             if paths.contains(&None) {
@@ -53,16 +58,19 @@ pub fn discover(arguments: &[String]) -> Result<InputSet> {
             paths.push(None);
             continue;
         }
-        let found = expand(argument, &mut set.passed_over)?;
-        if found.is_empty() {
+        let Found { files, passed_over, splits: of_these } = expand(argument)?;
+        set.passed_over.extend(passed_over);
+        splits += of_these;
+        if files.is_empty() {
             return Err(Error::NothingFound { what: argument.clone() });
         }
-        for path in found {
+        for path in files {
             if !paths.iter().flatten().any(|known| *known == path) {
                 paths.push(Some(path));
             }
         }
     }
+    set.of_earlier_ingest = splits > 0 && splits == paths.len();
     let root = common_folder(&paths.iter().flatten().cloned().collect::<Vec<_>>());
     for path in paths {
         set.inputs.push(match path {
@@ -86,13 +94,34 @@ pub fn discover(arguments: &[String]) -> Result<InputSet> {
     Ok(set)
 }
 
-fn expand(argument: &str, passed_over: &mut Vec<(PathBuf, &'static str)>) -> Result<Vec<PathBuf>> {
+/// What an argument stands for.
+#[derive(Default)]
+struct Found {
+    files: Vec<PathBuf>,
+    passed_over: Vec<(PathBuf, &'static str)>,
+    /// How many of the files are splits of an earlier ingest.
+    splits: usize,
+}
+
+impl Found {
+    fn file(path: PathBuf) -> Self {
+        Self { files: vec![path], ..Self::default() }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.files.extend(other.files);
+        self.passed_over.extend(other.passed_over);
+        self.splits += other.splits;
+    }
+}
+
+fn expand(argument: &str) -> Result<Found> {
     let path = Path::new(argument);
     if path.is_dir() {
-        return folder(path, passed_over);
+        return folder(path);
     }
     if path.exists() {
-        return Ok(vec![path.to_path_buf()]);
+        return Ok(Found::file(path.to_path_buf()));
     }
     if !argument.contains(['*', '?', '[']) {
         return Err(Error::Missing { path: argument.into(), nearest: neighbour(path) });
@@ -102,47 +131,85 @@ fn expand(argument: &str, passed_over: &mut Vec<(PathBuf, &'static str)>) -> Res
         detail: format!("`{argument}` is not a glob pattern: {error}"),
         hint: "for example 'data/*.jsonl' or 'data/**/*.csv'".into(),
     })?;
-    let mut found = Vec::new();
+    let mut found = Found::default();
     for entry in entries {
         let entry = entry.map_err(|error| Error::Open { path: error.path().into(), source: error.into() })?;
-        if entry.is_dir() {
-            found.extend(folder(&entry, passed_over)?);
-        } else {
-            found.push(entry);
-        }
+        found.add(if entry.is_dir() { folder(&entry)? } else { Found::file(entry) });
     }
-    found.sort();
-    found.dedup();
+    found.files.sort();
+    found.files.dedup();
     Ok(found)
 }
 
 /// All data files below a folder. Text files count only where the folder has nothing else, because a folder of
 /// records usually also holds a licence and a note in text.
-fn folder(root: &Path, passed_over: &mut Vec<(PathBuf, &'static str)>) -> Result<Vec<PathBuf>> {
-    let (mut records, mut texts) = (Vec::new(), Vec::new());
-    let visible =
-        |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with(['.', '_']);
-    for entry in walkdir::WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter().filter_entry(visible) {
+fn folder(root: &Path) -> Result<Found> {
+    let (mut found, mut texts) = (Found::default(), Vec::new());
+    let mut walk = walkdir::WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter();
+    while let Some(entry) = walk.next() {
         let entry = entry.map_err(|error| Error::Open {
             path: error.path().unwrap_or(root).into(),
             source: error.into_io_error().unwrap_or_else(|| std::io::Error::other("links form a circle")),
         })?;
-        if !entry.file_type().is_file() {
+        let (depth, kind) = (entry.depth(), entry.file_type());
+        let hidden = depth > 0 && entry.file_name().to_string_lossy().starts_with(['.', '_']);
+        let path = entry.into_path();
+        if kind.is_dir() {
+            let made = finished(&path);
+            match made {
+                _ if hidden => found.passed_over.push((path, "hidden: a name that begins with . or _")),
+                None => continue,
+                Some(manifest) if manifest.identity.stage == INGEST => found.add(splits(&path, &manifest)),
+                Some(manifest) if depth == 0 => return Err(no_data_set(root, &manifest)),
+                Some(_) => found.passed_over.push((path, "a folder of another stage")),
+            }
+            walk.skip_current_dir();
             continue;
         }
-        let path = entry.into_path();
         match container::by_name(&path) {
-            _ if is_note(&path) => passed_over.push((path, "a note about the data")),
+            _ if hidden => found.passed_over.push((path, "hidden: a name that begins with . or _")),
+            _ if !kind.is_file() => {}
+            _ if is_note(&path) => found.passed_over.push((path, "a note about the data")),
             Some(kind) if kind.is_text() => texts.push(path),
-            Some(_) => records.push(path),
-            None => passed_over.push((path, "not a known ending")),
+            Some(_) => found.files.push(path),
+            None => found.passed_over.push((path, "not a known ending")),
         }
     }
-    if records.is_empty() {
-        return Ok(texts);
+    if found.files.is_empty() {
+        found.files = texts;
+    } else {
+        found.passed_over.extend(texts.into_iter().map(|path| (path, "text beside files of records")));
     }
-    passed_over.extend(texts.into_iter().map(|path| (path, "text beside files of records")));
-    Ok(records)
+    Ok(found)
+}
+
+/// The stage whose folders hold examples.
+const INGEST: &str = "retune-ingest";
+
+/// The manifest of a folder that a stage of ours finished.
+fn finished(folder: &Path) -> Option<Manifest> {
+    // What others call manifest.json is not read as ours.
+    Manifest::read(folder).ok().flatten().filter(|manifest| manifest.identity.stage.starts_with("retune-"))
+}
+
+/// The tables of examples of a folder that an earlier ingest finished.
+fn splits(folder: &Path, manifest: &Manifest) -> Found {
+    let (files, others): (Vec<PathBuf>, Vec<PathBuf>) = manifest
+        .outputs
+        .iter()
+        .map(|output| folder.join(&output.name))
+        .partition(|path| Split::ALL.iter().any(|split| path.ends_with(split.file_name())));
+    let passed_over =
+        others.into_iter().map(|path| (path, "not an example: what an earlier ingest rejected or reported")).collect();
+    Found { splits: files.len(), files, passed_over }
+}
+
+fn no_data_set(folder: &Path, manifest: &Manifest) -> Error {
+    Error::BadFile {
+        file: folder.display().to_string(),
+        detail: format!("expected a data set, found what {} made", manifest.identity.stage),
+        hint: "name a folder of retune-ingest, or the file in it that you mean".into(),
+    }
 }
 
 fn is_note(path: &Path) -> bool {
@@ -233,7 +300,9 @@ mod tests {
         }
         let set = discover(&[root.path().to_string_lossy().into_owned()]).unwrap();
         assert_eq!(names(&set), ["data.csv"]);
-        assert_eq!(set.passed_over.len(), 2);
+        let names: Vec<String> =
+            set.passed_over.iter().map(|(path, _)| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+        assert_eq!(names, [".hidden.csv", "LICENSE.txt", "notes.txt"]);
     }
 
     #[test]

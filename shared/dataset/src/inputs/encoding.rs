@@ -40,21 +40,49 @@ impl Encoding {
             [0xef, 0xbb, 0xbf, ..] => return Some((Self::Utf8, 3)),
             [0xff, 0xfe, rest @ ..] if !rest.starts_with(&[0xff, 0xff]) => return Some((Self::Utf16Le, 2)),
             [0xfe, 0xff, ..] => return Some((Self::Utf16Be, 2)),
+            // Tables have zeros of their own.
+            [b'P', b'A', b'R', b'1', ..] | [b'A', b'R', b'R', b'O', b'W', b'1', ..] | [0xff, 0xff, 0xff, 0xff, ..] => {
+                return None;
+            }
             _ => {}
         }
-        // Text in a Latin script has a zero in every other byte; four characters are the least to tell by.
-        let zeros = |from: usize| first.iter().skip(from).step_by(2).take(2048).filter(|byte| **byte == 0).count();
-        let pairs = (first.len() / 2).min(2048);
-        match (zeros(0), zeros(1)) {
-            (0, odd) if pairs >= 4 && odd * 10 > pairs * 7 => Some((Self::Utf16Le, 0)),
-            (even, 0) if pairs >= 4 && even * 10 > pairs * 7 => Some((Self::Utf16Be, 0)),
-            _ => None,
+        let sample = &first[..first.len().min(SAMPLE)];
+        let zeros = |from: usize| sample.iter().skip(from).step_by(2).filter(|byte| **byte == 0).count();
+        // The zero is the high byte of a Latin letter, a space or a line end; four are the least to tell by, and NUL itself
+        // may stand in a text too.
+        let (found, high) = match (zeros(0), zeros(1)) {
+            (even, odd) if odd >= 4 && even * 8 <= odd => (Self::Utf16Le, odd),
+            (even, odd) if even >= 4 && odd * 8 <= even => (Self::Utf16Be, even),
+            _ => return None,
+        };
+        let latin = high * 20 > sample.len() * 7;
+        (latin || (!is_bytewise(sample) && found.reads(sample))).then_some((found, 0))
+    }
+
+    /// Whether a sample makes sense as UTF-16: no half of a character alone, and next to no control characters.
+    fn reads(self, sample: &[u8]) -> bool {
+        let unit = |pair: &[u8]| match self {
+            Self::Utf16Be => u16::from_be_bytes([pair[0], pair[1]]),
+            _ => u16::from_le_bytes([pair[0], pair[1]]),
+        };
+        let mut units: Vec<u16> = sample.chunks_exact(2).map(unit).collect();
+        // The sample may end inside a character.
+        units.pop_if(|last| (0xd800..0xdc00).contains(last));
+        match char::decode_utf16(units.iter().copied()).collect::<std::result::Result<String, _>>() {
+            Ok(text) => {
+                let controls = text.chars().filter(|c| c.is_control() && !"\0\t\r\n".contains(*c)).count();
+                controls * 50 <= units.len()
+            }
+            Err(_) => false,
         }
     }
 
     /// From bytes that are no UTF-8: where nothing in them is a character of UTF-8 beyond ASCII, they are of a
-    /// single-byte encoding. Otherwise they are UTF-8 with damage, which is told row by row.
+    /// single-byte encoding. Otherwise they are UTF-8 with damage, or no text, which is told row by row.
     pub(super) fn of_sample(sample: &[u8]) -> Option<Found> {
+        if controls(sample) * 50 > sample.len() {
+            return None;
+        }
         let mut rest = sample;
         let mut damaged = false;
         loop {
@@ -92,6 +120,20 @@ impl Encoding {
             Self::Windows1252 => "Latin-1 (Windows-1252)",
         }
     }
+}
+
+/// First bytes by which UTF-16 is told.
+const SAMPLE: usize = 4096;
+
+/// Whether bytes can be text of an encoding in which ASCII is one byte a character: few of them are control characters, and
+/// those beyond ASCII make sense in UTF-8.
+fn is_bytewise(sample: &[u8]) -> bool {
+    let damaged = std::str::from_utf8(sample).is_err_and(|error| error.error_len().is_some());
+    !damaged && controls(sample) * 5 <= sample.len()
+}
+
+fn controls(sample: &[u8]) -> usize {
+    sample.iter().filter(|byte| byte.is_ascii_control() && !b"\t\r\n".contains(byte)).count()
 }
 
 /// An encoding and what to call it.
@@ -191,5 +233,16 @@ mod tests {
         assert_eq!(Encoding::of_first(&big), Some((Encoding::Utf16Be, 0)));
         assert_eq!(Encoding::of_first(b"text,label\n"), None);
         assert_eq!(Encoding::of_first(b"a\0b"), None);
+        // With NUL among the characters, and in scripts whose high bytes are others.
+        for text in ["with \0 in a line\n", "今天天气很好\n", "Добрый день, мир\n", "{\"text\":\"我们去公园散步吧\"}\n"]
+        {
+            let text = text.repeat(8);
+            let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+            assert_eq!(Encoding::of_first(&little), Some((Encoding::Utf16Le, 0)), "{text}");
+            assert_eq!(Encoding::of_first(&big), Some((Encoding::Utf16Be, 0)), "{text}");
+            assert_eq!(Encoding::of_first(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(Encoding::of_first("näme\0x, näme\0yz\n".repeat(9).as_bytes()), None);
     }
 }

@@ -90,6 +90,9 @@ pub fn open(input: &Input, options: &ReadOptions, progress: &Arc<Progress>) -> R
             reader
         }
     };
+    if !container.is_text() && options.text_split != TextSplit::default() {
+        notes.push(format!("--text-split has no say here: this is {}, not running text", container.label()));
+    }
     Ok(Source { container, notes, columns, nested, chunks })
 }
 
