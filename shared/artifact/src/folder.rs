@@ -104,6 +104,7 @@ impl OutputFolder {
     ///
     /// # Errors
     /// [`ArtifactError::Io`].
+    #[expect(clippy::disallowed_methods, reason = "the one crate that puts files on disk")]
     pub fn commit(self, committed: Committed) -> Result<Manifest> {
         let Committed { outputs, identity, seed, rows, summary } = committed;
         let previous = Manifest::read(&self.path).ok().flatten();
