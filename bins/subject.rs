@@ -140,7 +140,8 @@ impl Subject {
         Ok(ExampleEncoder::new(tokenizer, template, EncodeOptions { render, ..EncodeOptions::default() }))
     }
 
-    fn tokenizer_folder(&self) -> &Path {
+    /// Where its tokenizer lies.
+    pub fn tokenizer_folder(&self) -> &Path {
         let adapter = self.adapter.as_ref().map(|adapter| adapter.folder.as_path());
         adapter.filter(|folder| folder.join(files::TOKENIZER).is_file()).unwrap_or(self.folder())
     }

@@ -73,3 +73,37 @@ fn nothing_is_written_over_an_input_or_another_stages_work() {
     run("retune-evaluate", &["tokens", "--model", model, "--out", "tokens"]).code(2).stderr(contains("also an input"));
     run("retune-ingest", &["rows.jsonl", "--out", "tokens", "--force"]).success();
 }
+
+#[test]
+fn tokens_of_another_tokenizer_meet_no_model() {
+    let (Some(model), Some(other)) = (reference("models/tinystories-chat-3M"), reference("models/stories260K")) else {
+        return;
+    };
+    let (model, other) = (model.to_str().unwrap(), other.to_str().unwrap());
+    let home = tempfile::tempdir().unwrap();
+    let rows: String = (0..40).map(|i| format!("{{\"prompt\":\"{i}?\",\"completion\":\"It is {i}.\"}}\n")).collect();
+    fs::write(home.path().join("rows.jsonl"), rows).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = program(arguments[0]);
+        command.current_dir(home.path()).args(&arguments[1..]).assert()
+    };
+    run(&["retune-ingest", "rows.jsonl", "--out", "data", "--split", "train=0.8,validation=0.2"]).success();
+    run(&["retune-tokenize", "data", "--model", model, "--out", "own"]).success();
+    run(&["retune-tokenize", "data", "--model", other, "--out", "foreign"]).success();
+    let refused = |arguments: &[&str]| {
+        let said = run(&[arguments, &["--out", "never"]].concat()).code(1);
+        let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+        assert!(
+            said.contains("was tokenized with another tokenizer") && said.contains("hint: run retune-tokenize"),
+            "{said}"
+        );
+        assert!(!home.path().join("never/manifest.json").exists());
+    };
+    refused(&["retune-train", "own", "--model", other]);
+    refused(&["retune-train", "own/train.parquet", "--model", other]);
+    refused(&["retune-train", "own", "--validation", "foreign", "--model", model]);
+    refused(&["retune-evaluate", "own", "--model", other]);
+    refused(&["retune-evaluate", "own/validation.parquet", "--model", other]);
+    refused(&["retune-evaluate", "own", "--model", model, &format!("--baseline={other}")]);
+    run(&["retune-evaluate", "own", "--model", model, &format!("--baseline={model}"), "--out", "eval"]).success();
+}

@@ -8,7 +8,8 @@ use artifact::{IGNORED, TokenReader, TokenRow};
 use cli::{Hint, Progress, Unit};
 use encoding::Tokenizer;
 use metrics::LossTotals;
-use model::{Batch, Decoder, ModelConfig, Segments};
+use model::{Batch, Decoder, Segments};
+use retune::tokens::Limits;
 
 /// Rows share a pass until they hold this many tokens. Fixed, so that no option enters the result.
 const TOKENS_AT_ONCE: usize = 2048;
@@ -50,7 +51,7 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     /// Reads a token file and checks it against the model; with a tokenizer, the bytes of trained text are counted.
-    pub(crate) fn read(path: &Path, config: &ModelConfig, tokenizer: Option<&Tokenizer>) -> Result<Self> {
+    pub(crate) fn read(path: &Path, limits: Limits, tokenizer: Option<&Tokenizer>) -> Result<Self> {
         let mut reader = TokenReader::open(path)?;
         let mut tokens = Self::default();
         let mut known = HashMap::new();
@@ -58,7 +59,7 @@ impl Tokens {
         while let Some(batch) = reader.next_batch()? {
             for row in batch {
                 let number = tokens.rows.len() as u64 + 1;
-                check(&row, config).map_err(|error| error.context(format!("{} row {number}", path.display())))?;
+                limits.check(&row, path, number as usize)?;
                 let prepared = tokens.prepare(&row, (&file, number), &mut known, tokenizer)?;
                 tokens.rows.push(prepared);
             }
@@ -213,27 +214,6 @@ fn pass(decoder: &Decoder, rows: &[Prepared], examples: &mut [ExampleTotals]) ->
         let totals = &mut examples[owner].totals;
         totals.add(&LossTotals::of_tokens(&[loss], &[correct]));
         totals.text_loss_sum += if is_text { f64::from(loss) } else { 0.0 };
-    }
-    Ok(())
-}
-
-/// Refuses tokens that cannot be this model's.
-fn check(row: &TokenRow, config: &ModelConfig) -> Result<()> {
-    const OTHER_TOKENIZER: &str =
-        "the tokens were made with another model's tokenizer; run retune-tokenize with the same --model";
-    let largest = row.input_ids.iter().chain(&row.labels).copied().max().unwrap_or(0);
-    if largest as usize >= config.vocabulary() {
-        let found = anyhow!("token {largest} is outside of the model's vocabulary of {} tokens", config.vocabulary());
-        return Err(found).hint(OTHER_TOKENIZER);
-    }
-    if row.position_ids.iter().any(|&position| position < 0) {
-        return Err(anyhow!("position_ids must be 0 or more")).hint("write them anew, or leave the column out");
-    }
-    let length = row.position_ids.iter().copied().max().unwrap_or(0) as usize + 1;
-    if length > config.context() {
-        let context = config.context();
-        return Err(anyhow!("an example of {length} tokens is longer than the model's context of {context}"))
-            .hint("run retune-tokenize with --max-length and --overflow truncate, split or drop");
     }
     Ok(())
 }

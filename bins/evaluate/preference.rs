@@ -6,9 +6,10 @@ use anyhow::{Context, Result, anyhow};
 use artifact::{
     Committed, FileRecord, Identity, OutputFolder, PairScores, TokenReader, TokenRow, files, write_pair_scores,
 };
-use cli::{Hint, Outcome, Report};
-use model::{Decoder, ModelConfig};
+use cli::{Outcome, Report};
+use model::Decoder;
 use report::{Block, Document, Figure, Section, Setting, Table, Tone, Verdict, count, decimal, percentage, signed};
+use retune::tokens::Limits;
 use serde::Serialize;
 use training::Row;
 use training::preference::{Sides, log_probabilities};
@@ -72,17 +73,12 @@ pub(crate) fn holds_pairs(tokens: &[(String, PathBuf)]) -> Result<bool> {
 
 impl Pairs {
     /// Reads the pairs.
-    pub(crate) fn read(path: &Path, config: &ModelConfig) -> Result<Self> {
+    pub(crate) fn read(path: &Path, limits: Limits) -> Result<Self> {
         let mut found = Self { rows: Vec::new(), scores: Vec::new() };
         for (index, row) in TokenReader::open(path)?.read_all()?.into_iter().enumerate() {
             let number = index as u64 + 1;
             let place = || format!("{} row {number}", path.display());
-            let largest = row.input_ids.iter().chain(&row.labels).copied().max().unwrap_or(0);
-            if largest as usize >= config.vocabulary() {
-                return Err(anyhow!("{}: token {largest} is outside of the model's vocabulary", place())).hint(
-                    "the tokens were made with another model's tokenizer; run retune-tokenize with the same --model",
-                );
-            }
+            limits.check(&row, path, index + 1)?;
             found.scores.push(blank(&row, path, number));
             let unsigned = |values: Vec<i32>| values.into_iter().map(|value| value as u32).collect();
             let row = Row::new(unsigned(row.input_ids), row.labels, unsigned(row.position_ids));

@@ -11,6 +11,7 @@ use encoding::Tokenizer;
 use model::Decoder;
 use report::{Verdict, sparkline};
 use retune::subject::{Loaded, Subject};
+use retune::tokens::{Limits, check_tokenizer};
 use serde::Serialize;
 
 use crate::args::{Args, SplitName};
@@ -84,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let tokenizer = tokenizer(args, &found);
     let mut measured = Vec::new();
     for (split, path) in &found.tokens {
-        let tokens = Tokens::read(path, &loaded.config, tokenizer.as_ref())?;
+        let tokens = Tokens::read(path, Limits::of(&loaded.config), tokenizer.as_ref())?;
         let tuned = tokens.measure(&loaded.decoder, &format!("model, {split}"))?;
         let baseline = base.as_ref().map(|base| tokens.measure(base, &format!("base, {split}"))).transpose()?;
         tracing::info!("{} rows of {split} measured", tokens.rows());
@@ -105,7 +106,7 @@ fn pairs(args: &Args, found: &Found, identity: Identity, models: (&Loaded, Optio
         let what = "--general and --choices do not go with preference pairs";
         return Err(cli::Usage(what.into()).into());
     }
-    let pairs = preference::Pairs::read(path, &models.0.config)?;
+    let pairs = preference::Pairs::read(path, Limits::of(&models.0.config))?;
     let tuned = pairs.measure(&models.0.decoder)?;
     let baseline = models.1.map(|base| pairs.measure(base)).transpose()?;
     let place = (args.output.folder()?, split.clone(), found.subject.name());
@@ -157,6 +158,10 @@ fn find(args: &Args) -> Result<Found> {
     let subject = Subject::find(model, args.adapter.as_deref())?;
     let files_of_splits = token_files(tokens, &splits, args.split.contains(&SplitName::All))?;
     let baseline = find_baseline(args, &subject)?;
+    check_tokenizer(tokens, subject.tokenizer_folder())?;
+    if let Baseline::Model(base) = &baseline {
+        check_tokenizer(tokens, base.tokenizer_folder())?;
+    }
     let beside = |name: &str| Some(subject.tuned_folder().join(name)).filter(|path| path.is_file());
     let (metrics, history) = (fit::metrics_file(subject.tuned_folder()), beside(files::EXAMPLE_LOSSES));
     let mut inputs = Vec::new();

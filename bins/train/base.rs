@@ -1,14 +1,13 @@
 //! The model that a run starts from, and the files in which it leaves.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use artifact::{FileRecord, Identity, files, hash_file};
-use cli::Hint;
 use model::{Decoder, LoraConfig, ModelConfig, ModelError, Trainable};
 use pretrained::{ModelFile, Pretrained, SaveType};
 use retune::locate::{Located, Part, locate};
+use retune::tokens::{Limits, check_tokenizer};
 use serde_json::Value;
 
 use super::args::Args;
@@ -45,8 +44,8 @@ impl Base {
         let Located { folder, name, origin } = locate(given, "--model", Part::Model)?;
         let (config, config_json) = pretrained::open_config(&folder)?;
         let beside = if folder.is_file() { folder.parent().map(Path::to_path_buf) } else { Some(folder.clone()) };
-        if let (Some(tokens), Some(model)) = (token_folder.as_deref(), beside.as_deref()) {
-            check_tokenizers(tokens, model)?;
+        for tokens in std::iter::once(&args.tokens).chain(&args.validation) {
+            check_tokenizer(tokens, &folder)?;
         }
         let tokenizer = token_folder.into_iter().chain(beside).find(has_tokenizer);
         let origins = [("model", origin), ("adapter", adapter_origin)];
@@ -64,9 +63,8 @@ impl Base {
     }
 
     /// Number of token ids, and the longest example.
-    pub(crate) fn limits(&self) -> super::inputs::Limits {
-        let description = self.config.description();
-        super::inputs::Limits { vocabulary: description.vocabulary, context: description.context }
+    pub(crate) fn limits(&self) -> Limits {
+        Limits::of(&self.config)
     }
 
     /// Size of the weights: of their files, or of what random weights will take.
@@ -212,38 +210,4 @@ fn read_adapter_config(given: &Path) -> Result<FoundAdapter> {
     let json: Value = files::read_json(&folder.join(files::ADAPTER_CONFIG))?;
     let config = LoraConfig::from_json(&json).with_context(|| format!("{}", folder.display()))?;
     Ok(((folder, config), origin))
-}
-
-/// The tokens must mean by each id what the model learnt by it: where both folders hold a tokenizer, a token that both know
-/// has one id.
-fn check_tokenizers(tokens: &Path, model: &Path) -> Result<()> {
-    let [Ok(own), Ok(base)] = [tokens, model].map(|folder| std::fs::read(folder.join(files::TOKENIZER))) else {
-        return Ok(());
-    };
-    if own == base {
-        return Ok(());
-    }
-    let vocabulary = |bytes: &[u8]| -> Option<BTreeMap<String, u64>> {
-        let json: Value = serde_json::from_slice(bytes).ok()?;
-        let entries = match json.pointer("/model/vocab")? {
-            Value::Object(entries) => {
-                entries.iter().filter_map(|(token, id)| Some((token.clone(), id.as_u64()?))).collect()
-            }
-            Value::Array(entries) => {
-                let token = |(id, entry): (usize, &Value)| Some((entry.get(0)?.as_str()?.to_owned(), id as u64));
-                entries.iter().enumerate().filter_map(token).collect()
-            }
-            _ => return None,
-        };
-        Some(entries)
-    };
-    let (Some(own), Some(base)) = (vocabulary(&own), vocabulary(&base)) else { return Ok(()) };
-    let differs = own.iter().find_map(|(token, id)| Some((token, id, base.get(token).filter(|other| *other != id)?)));
-    let Some((token, found, expected)) = differs else { return Ok(()) };
-    Err(anyhow!(
-        "{} was tokenized with another tokenizer than that of {}: {token:?} is {found} there and {expected} here",
-        tokens.display(),
-        model.display()
-    ))
-    .hint("run retune-tokenize with the same --model")
 }

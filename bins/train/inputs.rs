@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use artifact::{FileRecord, Split, TokenReader, TokenRow, hash_file, resolve_split};
+use artifact::{FileRecord, Split, TokenReader, hash_file, resolve_split};
 use cli::Hint;
+use retune::tokens::{Limits, source_of};
 use training::{NOT_TRAINED, Row};
 
 use super::args::Args;
@@ -58,15 +59,6 @@ impl Inputs {
     }
 }
 
-/// What the model can read.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// Number of token ids.
-    pub(crate) vocabulary: usize,
-    /// Longest example.
-    pub(crate) context: usize,
-}
-
 fn read(path: &Path, limits: Limits, pairs: bool) -> Result<Vec<Row>> {
     let mut reader = TokenReader::open(path)?;
     check_kind(path, &reader, pairs)?;
@@ -74,9 +66,7 @@ fn read(path: &Path, limits: Limits, pairs: bool) -> Result<Vec<Row>> {
     while let Some(batch) = reader.next_batch()? {
         for found in batch {
             let number = rows.len() + 1;
-            if let Some(problem) = problem_of(&found, limits) {
-                return problem.at(path, number, &found);
-            }
+            limits.check(&found, path, number)?;
             let chosen_length = found.chosen_length;
             let unsigned = |values: Vec<i32>| values.into_iter().map(|value| value as u32).collect();
             let row = Row::new(unsigned(found.input_ids), found.labels, unsigned(found.position_ids));
@@ -120,49 +110,6 @@ fn check_pair(row: &Row, chosen_length: usize) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What is wrong with a row, and what to do.
-struct Problem {
-    what: String,
-    hint: &'static str,
-}
-
-impl Problem {
-    fn at<T>(self, path: &Path, number: usize, row: &TokenRow) -> Result<T> {
-        let source = source_of(row).map_or_else(String::new, |source| format!(" (from {source})"));
-        Err(anyhow!("{} row {number}{source}: {}", path.display(), self.what)).hint(self.hint)
-    }
-}
-
-fn problem_of(row: &TokenRow, limits: Limits) -> Option<Problem> {
-    const OTHER_TOKENIZER: &str =
-        "the tokens were made with another model's tokenizer; run retune-tokenize with the same --model";
-    let largest = row.input_ids.iter().chain(&row.labels).copied().max().unwrap_or(0);
-    if largest as usize >= limits.vocabulary {
-        let what = format!("token {largest} is outside of the model's vocabulary of {} tokens", limits.vocabulary);
-        return Some(Problem { what, hint: OTHER_TOKENIZER });
-    }
-    let negative = row.position_ids.iter().find(|&&position| position < 0);
-    if let Some(position) = negative {
-        let what = format!("position_ids must be 0 or more, found {position}");
-        return Some(Problem { what, hint: "write them anew, or leave the column out" });
-    }
-    let length = row.position_ids.iter().copied().max().unwrap_or(0) as usize + 1;
-    if length > limits.context {
-        let what = format!("an example of {length} tokens is longer than the model's context of {}", limits.context);
-        let hint = "run retune-tokenize with --max-length and --overflow truncate, split or drop";
-        return Some(Problem { what, hint });
-    }
-    None
-}
-
-/// Where a row came from, as `file:row` of its examples; `None` where another tool wrote the table.
-fn source_of(row: &TokenRow) -> Option<String> {
-    let first = row.examples.first()?;
-    let more = row.examples.len() - 1;
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Some(format!("{}:{}{more}", first.source_file, first.source_row))
 }
 
 /// Names rows of a file (indices from 0) for a message: their numbers, and where they came from.

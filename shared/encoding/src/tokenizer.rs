@@ -159,6 +159,15 @@ impl Tokenizer {
         self.vocabulary_size
     }
 
+    /// The first token that both know under different ids: its entry, the id here, the id in `other`.
+    pub fn disagreement(&self, other: &Self) -> Option<(String, u32, u32)> {
+        let own: BTreeMap<String, u32> = self.inner.get_vocab(true).into_iter().collect();
+        own.into_iter().find_map(|(token, id)| {
+            let differing = other.id(&token).filter(|found| *found != id)?;
+            Some((token, id, differing))
+        })
+    }
+
     /// Id of a token by its exact text in the vocabulary.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
