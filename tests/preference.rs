@@ -64,7 +64,7 @@ impl Bench {
     fn metrics(&self, out: &str) -> Vec<serde_json::Map<String, Value>> {
         let path = self.path(out).join("metrics.parquet");
         let rows = (1..).map_while(|row| artifact_row(&path, row));
-        rows.collect()
+        rows.filter(|row| row["step"] != 0).collect()
     }
 }
 

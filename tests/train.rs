@@ -91,10 +91,13 @@ fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
+/// The figures of every step, without those of the validation before the first.
 pub(crate) fn metrics(out: &Path) -> RecordBatch {
     let file = fs::File::open(out.join("metrics.parquet")).unwrap();
     let mut reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
-    reader.next().unwrap().unwrap()
+    let rows = reader.next().unwrap().unwrap();
+    let before = floats(&rows, "step").iter().filter(|step| **step == Some(0.0)).count();
+    rows.slice(before, rows.num_rows() - before)
 }
 
 pub(crate) fn floats(batch: &RecordBatch, name: &str) -> Vec<Option<f64>> {

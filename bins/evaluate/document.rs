@@ -379,6 +379,6 @@ fn course(run: &Run) -> Section {
         })
     };
     Section::new("Course of training", "Spikes of the gradient norm point to a learning rate that is too high.")
-        .with(chart("Learning rate", "per step", |row| Some(row.learning_rate)))
+        .with(chart("Learning rate", "per step", |row| row.loss.map(|_| row.learning_rate)))
         .with(chart("Gradient norm", "before clipping", |row| row.grad_norm))
 }

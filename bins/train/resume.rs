@@ -24,7 +24,7 @@ pub(crate) fn starting_point(
     let sealed = Manifest::read(out).ok().flatten();
     let Some((step, folder)) = checkpoints.newest() else {
         if let Some(other) = sealed.filter(|_| resume && !force) {
-            return Err(of_another_run(out, true, &identity.differences(&other.identity)));
+            return of_another_run(out, true, &identity.differences(&other.identity));
         }
         if resume {
             cli::note(&format!("{} holds no checkpoint: starting from the beginning", out.display()));
@@ -44,7 +44,7 @@ pub(crate) fn starting_point(
     }
     let finished = sealed.is_some_and(|manifest| manifest.identity == state.identity);
     if resume {
-        return Err(of_another_run(if finished { out } else { &folder }, finished, &differences));
+        return of_another_run(if finished { out } else { &folder }, finished, &differences);
     }
     if finished {
         return Ok(None);
@@ -54,12 +54,11 @@ pub(crate) fn starting_point(
 }
 
 /// Nothing to go on from: whoever asked for it would lose what is there.
-fn of_another_run(place: &Path, finished: bool, differences: &[String]) -> anyhow::Error {
+fn of_another_run<T>(place: &Path, finished: bool, differences: &[String]) -> Result<T> {
     let run = if finished { "a finished run" } else { "a checkpoint" };
     let what = differences.join("\n  ");
-    let refused: Result<()> = Err(anyhow!("{} is {run} of other options or inputs:\n  {what}", place.display()))
-        .hint("give the same options and inputs, or start over with --force, or choose another --out");
-    refused.expect_err("made of an error just above")
+    Err(anyhow!("{} is {run} of other options or inputs:\n  {what}", place.display()))
+        .hint("give the same options and inputs, or start over with --force, or choose another --out")
 }
 
 /// Refuses to start where the disk would not hold the checkpoints and the result.

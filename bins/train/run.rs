@@ -156,7 +156,10 @@ impl Run<'_> {
         let result_step = best.map_or(progress.step, |best| best.step);
         let mut outputs = self.stage_model(&folder, result_step, progress.step)?;
         outputs.extend(pretrained::stage(self.base.tokenizer_files(), &folder)?);
-        let records: Vec<MetricsRow> = progress.records.iter().map(metrics_row).collect();
+        // The curve of validation begins at the loss of the model as it came.
+        let initial = progress.initial_validation_loss;
+        let initial = initial.map(|loss| MetricsRow { validation_loss: Some(loss), ..MetricsRow::default() });
+        let records: Vec<MetricsRow> = initial.into_iter().chain(progress.records.iter().map(metrics_row)).collect();
         outputs.push(write_metrics(folder.stage(files::METRICS)?, &records)?);
         outputs.push(watch.history().write(folder.stage(files::EXAMPLE_LOSSES)?, &self.inputs)?);
         outputs.push(write_throughput(folder.stage(files::THROUGHPUT)?, watch.times())?);

@@ -23,7 +23,7 @@ pub struct MetricsRow {
     pub loss: Option<f64>,
     /// Nats per trained token of the validation split, where it was measured after this step.
     pub validation_loss: Option<f64>,
-    /// Learning rate of the step.
+    /// Learning rate of the step; 0 before the first.
     pub learning_rate: f64,
     /// Euclidean norm of the gradient before clipping.
     pub grad_norm: Option<f64>,
