@@ -88,6 +88,13 @@ fn every_split_column_and_suspect_of_a_run_is_accounted_for() {
     assert!(said.contains("bits per byte") && said.contains("validation loss"), "{said}");
     let metrics = json(&lab.path("eval/metrics.json"));
     assert_eq!(metrics["split"], "validation", "the split that decides comes first");
+    // The curve begins where the base stands, so that both programs tell of the same fall.
+    let begun = artifact::read_metrics(&lab.path("model/metrics.parquet")).unwrap()[0];
+    assert_eq!((begun.step, begun.loss), (0, None));
+    let base = number(&metrics["baseline"]["loss"]);
+    assert!((begun.validation_loss.unwrap() - base).abs() < 1e-6);
+    let told = metrics["fit"]["sentence"].as_str().unwrap();
+    assert!(told.contains(&format!("validation loss fell from {base:.4} to")), "{told}");
     let splits = metrics["splits"].as_array().unwrap();
     assert_eq!(
         splits.iter().map(|split| split["value"].as_str().unwrap()).collect::<Vec<_>>(),
@@ -207,7 +214,7 @@ fn general_text_and_choices_are_counted_as_the_harness_counts() {
     lab.command("retune-evaluate", &["tokens", "--model", "MODEL", "--choices", "bad.jsonl", "--out", "bad"])
         .assert()
         .code(1)
-        .stderr(contains("question 1").and(contains("none of the 2 choices")));
+        .stderr(contains("bad.jsonl:1").and(contains("none of the 2 choices")));
 }
 
 #[test]
@@ -231,9 +238,11 @@ fn runs_are_set_side_by_side() {
     assert!(
         page.contains("Settings that differ") && page.contains("train learning_rate") && !page.contains("train lora_r")
     );
-    // The folder of one stage remembers the settings of those before it.
-    let said = lab.run("retune-evaluate", &["--compare", "a/eval", "b/eval"]);
-    assert!(said.contains("differ in one setting: train learning_rate 0.001 against 0.005."), "{said}");
+    // The folder of one stage remembers the settings of those before it. The tables are what is asked for: they can be piped.
+    let compared = lab.command("retune-evaluate", &["--compare", "a/eval", "b/eval", "-q"]).assert().success();
+    let printed = String::from_utf8(compared.get_output().stdout.clone()).unwrap();
+    assert!(printed.contains("differ in one setting: train learning_rate 0.001 against 0.005."), "{printed}");
+    assert!(printed.contains("evaluate tuned loss") && stderr(&compared).is_empty(), "{}", stderr(&compared));
     let mut nothing = lab.command("retune-evaluate", &["--compare", "a", "data/nothing"]);
     nothing.assert().code(1).stderr(contains("is no run"));
     lab.command("retune-evaluate", &["--compare", "a"]).assert().code(2);

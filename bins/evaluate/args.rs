@@ -58,7 +58,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) choices: Option<PathBuf>,
 
-    /// Set finished runs side by side instead: folders of evaluate, test or train, or with such folders in them
+    /// Set finished runs side by side instead: folders of evaluate, test or train, or with such folders in them. The tables go
+    /// to standard output, long values cut to its width; --json and --out have them whole
     #[arg(long, value_name = "RUN", num_args = 2..)]
     pub(crate) compare: Vec<PathBuf>,
 

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 use artifact::{Committed, Manifest, OutputFolder, files, hash_file};
 use cli::{Hint, Outcome, Report};
-use report::{Block, Cell, Document, Section, Table, Tone, Verdict, decimal, signed, table_text};
+use report::{Block, Cell, Document, Section, Table, Tone, Verdict, decimal, signed, table_text_within};
 use serde_json::{Value, json};
+
+use crate::args::Args;
 
 /// One run: its settings and its results, by name.
 struct RunFacts {
@@ -36,8 +38,9 @@ impl Finding {
 const STAGES: [(&str, &str); 5] =
     [("ingest", "data"), ("tokenize", "tokens"), ("train", "model"), ("evaluate", "eval"), ("test", "test")];
 
-/// Compares runs; with `out` the comparison is written there too.
-pub(crate) fn run(paths: &[PathBuf], out: Option<&Path>, force: bool) -> Result<Outcome> {
+/// Compares runs: the tables are the data that is asked for, or with `--out` a folder with all of it.
+pub(crate) fn run(args: &Args) -> Result<Outcome> {
+    let paths = &args.compare;
     let runs: Vec<RunFacts> =
         names(paths).into_iter().zip(paths).map(|(name, path)| RunFacts::read(name, path)).collect::<Result<_>>()?;
     let tables = Tables { results: results(&runs), settings: changed(&runs, false), inputs: changed(&runs, true) };
@@ -46,8 +49,8 @@ pub(crate) fn run(paths: &[PathBuf], out: Option<&Path>, force: bool) -> Result<
         "settings": values(&runs, |run| run.settings.iter().map(|(k, v)| (k.clone(), json!(v))).collect()),
         "results": values(&runs, |run| run.results.iter().map(|(k, v)| (k.clone(), json!(v.value))).collect()),
     });
-    let mut text = tables.text();
-    if let Some(out) = out {
+    let mut text = tables.text(cli::width());
+    if let Some(out) = args.output.out.as_deref() {
         let mut inputs = Vec::new();
         for (number, run) in runs.iter().enumerate() {
             for manifest in &run.manifests {
@@ -56,11 +59,13 @@ pub(crate) fn run(paths: &[PathBuf], out: Option<&Path>, force: bool) -> Result<
         }
         let identity = cli::identity("retune-evaluate", &json!({ "compare": runs.len() }), inputs);
         let inputs = paths.iter().map(PathBuf::as_path);
-        cli::refuse_to_replace(("--out", out), "retune-evaluate", inputs, force)?;
+        cli::refuse_to_replace(("--out", out), "retune-evaluate", inputs, args.output.force)?;
         let folder = OutputFolder::open(out)?;
         let outputs = retune::pages::stage(&folder, &tables.document(&runs))?;
         folder.commit(Committed { outputs, identity, seed: None, rows: None, summary: json.clone() })?;
         text.push_str(&format!("report: {}", out.join(files::REPORT_HTML).display()));
+    } else if !args.common.json {
+        cli::print(&std::mem::take(&mut text))?;
     }
     Ok(Outcome::Done(Report { text: text.trim_end().to_owned(), json }))
 }
@@ -285,8 +290,8 @@ struct Tables {
 }
 
 impl Tables {
-    /// What the terminal shows.
-    fn text(&self) -> String {
+    /// What the terminal shows, in lines of no more than `width` characters where that can be.
+    fn text(&self, width: usize) -> String {
         let mut text = format!("{}\n", self.sentence());
         let parts = [
             ("Settings that differ", &self.settings),
@@ -294,7 +299,7 @@ impl Tables {
             ("Results", &self.results),
         ];
         for (title, table) in parts.into_iter().filter(|(_, table)| !table.rows.is_empty()) {
-            text.push_str(&format!("\n{title}\n{}", table_text(table)));
+            text.push_str(&format!("\n{title}\n{}", table_text_within(table, width)));
         }
         text
     }
@@ -305,9 +310,7 @@ impl Tables {
             ([], inputs) => {
                 format!("The runs differ in {}, not in settings.", cli::format::plural(inputs as u64, "input"))
             }
-            ([one], _) => {
-                format!("The runs differ in one setting: {} {}.", one[0].text, list_of(&one[1..]))
-            }
+            ([one], _) => format!("The runs differ in one setting: {}.", told(one)),
             (many, _) => format!("The runs differ in {}.", cli::format::plural(many.len() as u64, "setting")),
         }
     }
@@ -342,7 +345,10 @@ impl Tables {
     }
 }
 
-/// The values of a row, one after the other.
-fn list_of(cells: &[Cell]) -> String {
-    cells.iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>().join(" against ")
+/// The name of a row, and where they are short its values.
+fn told(row: &[Cell]) -> String {
+    const LONGEST: usize = 80;
+    let values = row[1..].iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>().join(" against ");
+    let name = &row[0].text;
+    if values.chars().count() > LONGEST { name.clone() } else { format!("{name} {values}") }
 }

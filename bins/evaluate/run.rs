@@ -63,7 +63,7 @@ pub(crate) struct Measured {
 /// Runs the stage.
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
     if !args.compare.is_empty() {
-        return compare::run(&args.compare, args.output.out.as_deref(), args.output.force);
+        return compare::run(args);
     }
     let out = args.output.folder()?;
     let named = [&args.tokens, &args.adapter, &args.data, &args.choices].into_iter().flatten().chain(&args.general);

@@ -8,7 +8,7 @@ use anyhow::Result;
 use artifact::Message;
 use generation::Finish;
 
-use crate::session::{Session, print};
+use crate::session::Session;
 
 const HELP: &str = "/exit ends the conversation, /reset forgets it, /help shows this";
 
@@ -48,7 +48,7 @@ fn answer(session: &Session, messages: &mut Vec<Message>, text: &str) -> Result<
         messages.pop();
         return Ok(());
     }
-    print("\n")?;
+    cli::print("\n")?;
     messages.push(Message::new("assistant", result.text.as_str()));
     Ok(())
 }

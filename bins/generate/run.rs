@@ -9,7 +9,7 @@ use generation::{Finish, Generated};
 use serde_json::{Value, json};
 
 use crate::args::Args;
-use crate::session::{Session, print};
+use crate::session::Session;
 use crate::{chat, prompts};
 
 /// Runs the binary.
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     if !args.common.json {
         let text =
             if stream { "\n".to_owned() } else { results.iter().map(|result| result.text.clone() + "\n").collect() };
-        print(&text)?;
+        cli::print(&text)?;
     }
     let entries: Vec<Value> = texts
         .iter()

@@ -1,6 +1,6 @@
 //! A loaded model with its tokenizer and options: prompts in, text out.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
@@ -148,7 +148,7 @@ struct Screen {
 impl Observer for Screen {
     fn text(&mut self, _: usize, text: &str) {
         if self.stream && !text.is_empty() && self.failure.is_none() {
-            self.failure = print(text).err();
+            self.failure = cli::print(text).err();
         }
     }
 
@@ -157,13 +157,6 @@ impl Observer for Screen {
     fn should_stop(&self) -> bool {
         self.interrupt.requested() || self.failure.is_some()
     }
-}
-
-/// Writes text to standard output at once.
-pub(crate) fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }
 
 fn with_hint<T>(result: Result<T, Refusal>) -> Result<T> {

@@ -1,7 +1,7 @@
 //! `retune-inspect` from start to end: recognise the path, describe it, verify it if asked, show it.
 
 use crate::args::Args;
-use crate::view::{Paint, View, show};
+use crate::view::{Paint, View};
 use crate::{artifact_folder, gguf, json_file, model_folder, table, tokenizer_file, verify, weights_file};
 use anyhow::{Result, anyhow};
 use artifact::{MANIFEST, Manifest};
@@ -29,12 +29,12 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let json = Value::Object(std::mem::take(&mut view.json));
     if damaged > 0 {
         let text = if args.common.json { serde_json::to_string_pretty(&json)? + "\n" } else { view.text(paint) };
-        show(&text)?;
+        cli::print(&text)?;
         return Err(anyhow!("{damaged} of the recorded files differ or are missing"))
             .hint("run the stage again (make does), or copy the folder anew from where it was whole");
     }
     if !args.common.json {
-        show(&view.text(paint))?;
+        cli::print(&view.text(paint))?;
     }
     Ok(Outcome::Done(Report { text: String::new(), json }))
 }

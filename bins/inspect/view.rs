@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal};
 
 /// The result of an inspection.
 #[derive(Debug, Default)]
@@ -119,11 +119,4 @@ impl Paint {
     pub(crate) fn red(self, text: &str) -> String {
         self.with("31", text)
     }
-}
-
-/// Writes data to standard output; the inspection is the data that this program is asked for.
-pub(crate) fn show(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
 }

@@ -32,4 +32,4 @@ pub use outcome::{Outcome, Report};
 pub use progress::{Progress, Unit};
 pub use run::main;
 pub use stage::{VERSION, identity, refuse_own_input, refuse_to_replace, up_to_date};
-pub use terminal::{colours, is_quiet, note, say, warn};
+pub use terminal::{colours, is_quiet, note, print, say, warn, width};

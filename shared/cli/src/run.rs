@@ -2,7 +2,7 @@
 
 use crate::error::{is_broken_pipe, is_usage, render};
 use crate::make::{variables, with_variables};
-use crate::terminal::{colours, set_quiet, to_stderr, to_stdout};
+use crate::terminal::{colours, print, set_quiet, to_stderr};
 use crate::{Common, Hint, Outcome, StageArgs, VERSION, config};
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
@@ -94,7 +94,7 @@ fn finish(common: &Common, outcome: &Outcome) -> ExitCode {
     crate::say(&with_variables(&report.text));
     if common.json {
         let text = serde_json::to_string_pretty(&report.json).expect("a JSON value serializes");
-        if let Err(error) = to_stdout(&text)
+        if let Err(error) = print(&(text + "\n"))
             && error.kind() != std::io::ErrorKind::BrokenPipe
         {
             return fail(&anyhow::Error::new(error).context("cannot print the report"));

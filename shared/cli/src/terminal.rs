@@ -51,10 +51,19 @@ pub(crate) fn to_stderr(text: &str) {
     }
 }
 
-/// Prints a document on standard output.
-pub(crate) fn to_stdout(text: &str) -> io::Result<()> {
+/// Writes data to standard output, as it stands and at once.
+///
+/// # Errors
+/// Where nobody reads it.
+pub fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
-    stdout.write_all(b"\n")?;
     stdout.flush()
+}
+
+/// Characters in a line of standard output: `COLUMNS`, or as wide as the terminal is, or 100.
+pub fn width() -> usize {
+    let named = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || Some(usize::from(terminal_size::terminal_size_of(io::stdout())?.0.0));
+    named.or_else(terminal).unwrap_or(100)
 }

@@ -23,4 +23,4 @@ pub use document::{
 };
 pub use format::{count, decimal, percentage, signed};
 pub use html::ReportError;
-pub use terminal::{sparkline, table_text};
+pub use terminal::{sparkline, table_text, table_text_within};
