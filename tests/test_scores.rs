@@ -84,6 +84,10 @@ fn what_cannot_be_measured_is_refused_before_or_with_its_row() {
     run(&["--scorer", "x=cat"]).code(1).stderr(contains("row 1").and(contains("expected a number")));
     run(&["--scorer", "x=exit 7"]).code(1).stderr(contains("exit status: 7"));
     run(&["--train", "nowhere"]).code(1).stderr(contains("nowhere does not exist"));
+    run(&["--resamples", "1000000000"]).code(2).stderr(contains("0..=100000"));
+    run(&["--gate", "exact_match>=80"]).code(2).stderr(contains("did you mean 0.8?"));
+    run(&["--gate", "x>=80", "--scorer", "x=awk '{ print 90 }'"]).success();
+    fs::remove_dir_all(&out).unwrap();
     assert!(!out.join("manifest.json").exists());
     lines(&file, &[json!({ "prediction": "a", "reference": [] })]);
     run(&[]).code(1).stderr(contains("row 1").and(contains("empty list")));
@@ -100,11 +104,23 @@ fn of_lists_only_what_differs_stands_side_by_side() {
         command.current_dir(folder.path()).args(["--predictions", "answers.jsonl", "--metrics", metrics, "--out", out]);
         command.assert().success();
     }
-    let mut command = program("retune-evaluate");
-    let said = stderr(&command.current_dir(folder.path()).args(["--compare", "a", "b"]).assert().success());
+    let compared = |arguments: &[&str]| {
+        let mut command = program("retune-evaluate");
+        let run = command.current_dir(folder.path()).arg("--compare").args(arguments).assert().success();
+        String::from_utf8(run.get_output().stdout.clone()).unwrap()
+    };
+    let said = compared(&["a", "b"]);
     let line = said.lines().find(|line| line.starts_with("test metrics")).unwrap();
-    assert!(line.contains("the 5 that all have") && line.contains("bleu nrefs:"), "{said}");
+    assert!(line.contains("the 5 that all have") && line.contains("bleu and"), "{said}");
     assert!(!line.contains("rouge1"), "what both measured is not what changed: {said}");
+    // A long value is cut to the width of a line where it is read, and whole where programs read it.
+    let long = format!("s=true {}; awk '{{ print 1 }}'", "and so on ".repeat(40));
+    let mut command = program("retune-test");
+    command.current_dir(folder.path()).args(["--predictions", "answers.jsonl", "--scorer", &long, "--out", "c"]);
+    command.assert().success();
+    let said = compared(&["a", "c"]);
+    assert!(said.lines().all(|line| line.chars().count() <= 100) && said.contains("test scorer"), "{said}");
+    assert!(compared(&["a", "c", "--json"]).contains(&"and so on ".repeat(40)));
 }
 
 #[test]
@@ -141,6 +157,78 @@ fn rows_that_training_has_seen_are_listed_and_kept() {
     let first = artifact::read_row(&path("scores/leakage.parquet"), 1).unwrap().unwrap();
     assert_eq!((&first["id"], &first["kind"]), (&json!("a"), &json!("same_prompt")));
     assert!(fs::read_to_string(path("scores/report.html")).unwrap().contains("Training has seen 2 of the 4 test rows"));
+}
+
+#[test]
+fn training_data_that_tells_nothing_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    lines(&path("answers.jsonl"), &rows());
+    fs::write(path("broken.jsonl"), "{\"prompt\": \"Where is my parcel?\"}\nnot JSON\n").unwrap();
+    let tokens = artifact::OutputFolder::open(&path("tokens")).unwrap();
+    let mut writer = artifact::TokenWriter::new(tokens.stage("train.parquet").unwrap()).unwrap();
+    let row = artifact::TokenRow {
+        input_ids: vec![1, 2],
+        labels: vec![1, 2],
+        position_ids: vec![0, 1],
+        char_start: vec![0, 0],
+        char_end: vec![0, 0],
+        ..artifact::TokenRow::default()
+    };
+    writer.write(&[row]).unwrap();
+    let outputs = vec![writer.finish().unwrap()];
+    let identity = cli::identity("retune-tokenize", &json!({}), Vec::new());
+    tokens.commit(artifact::Committed { outputs, identity, seed: None, rows: None, summary: Value::Null }).unwrap();
+    let refused = |train: &str, message: &str| {
+        let mut command = program("retune-test");
+        command.current_dir(folder.path()).args(["--predictions", "answers.jsonl", "--out", "scores"]);
+        let said = stderr(&command.args(["--train", train]).assert().code(1));
+        assert!(said.contains(message) && said.contains("hint: whether training has seen the test"), "{said}");
+        assert!(!path("scores").exists());
+    };
+    refused("broken.jsonl", "broken.jsonl:2");
+    refused("tokens/train.parquet", "tokens/train.parquet holds no example to compare the test with");
+}
+
+#[test]
+fn the_report_opens_with_the_metric_of_the_gate_and_its_settings_can_be_copied() {
+    let folder = TempDir::new().unwrap();
+    let rows: Vec<Value> = (0..30)
+        .map(|row| json!({ "prediction": format!("the answer {row}"), "reference": format!("answer {row} is"), "baseline_prediction": "" }))
+        .collect();
+    lines(&folder.path().join("answers.jsonl"), &rows);
+    let run = |out: &str, more: &[&str]| {
+        let mut command = program("retune-test");
+        command.current_dir(folder.path()).args(["--predictions", "answers.jsonl", "--out", out]).args(more);
+        command.assert().success();
+        fs::read_to_string(folder.path().join(out).join("report.md")).unwrap()
+    };
+    assert!(run("plain", &[]).contains("better than its base: f1"), "exact_match is 0 for both");
+    let page = run("gated", &["--gate", "rougeL>=0.1", "--regex", "n=\\d", "--scorer", "s=awk '{ print 1 }'"]);
+    assert!(page.contains("better than its base: rougeL"), "{page}");
+    let names = "`exact_match, f1, rouge1, rouge2, rougeL, rougeLsum`";
+    assert!(page.contains(&format!("- metrics: {names}")) && !page.contains("nrefs:|"), "{page}");
+    assert!(page.contains("- regex: `n=\\d`") && page.contains("- scorer: `s=awk '{ print 1 }'`"), "{page}");
+}
+
+#[test]
+fn a_scorer_that_hangs_is_ended_with_all_that_it_started() {
+    let folder = TempDir::new().unwrap();
+    lines(&folder.path().join("answers.jsonl"), &rows());
+    let mut command = program("retune-test");
+    command.current_dir(folder.path()).args(["--predictions", "answers.jsonl", "--out", "scores"]);
+    command.args(["--scorer", "slow=echo 1; sleep 600 & echo $! >child; wait", "--scorer-timeout", "1"]);
+    let said = stderr(&command.assert().code(1));
+    assert!(said.contains("scorer slow was ended: no score came for 1 s, after 1 of 4"), "{said}");
+    assert!(said.contains("--scorer-timeout SECONDS"), "{said}");
+    let child = fs::read_to_string(folder.path().join("child")).unwrap();
+    let alive = || std::process::Command::new("kill").args(["-0", child.trim()]).status().unwrap().success();
+    // Its new parent may take a moment to bury it.
+    let gone = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        !alive()
+    });
+    assert!(gone, "process {child} is still there");
 }
 
 #[test]

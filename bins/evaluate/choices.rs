@@ -2,13 +2,12 @@
 //! likely after the question is its answer; `acc_norm` divides by the number of characters first.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use artifact::{FinishedFile, IGNORED, OutputFolder, PlainColumn, write_plain_table};
 use cli::Hint;
-use dataset::inputs::{Progress, discover};
-use dataset::records::{ReadOptions, Record, as_text, open};
+use dataset::inputs::discover;
+use dataset::records::{Record, as_text, for_each};
 use encoding::{Specials, Tokenizer};
 use metrics::LossTotals;
 use serde::Serialize;
@@ -59,28 +58,11 @@ impl Questions {
     /// Reads questions in any format that ingest reads.
     pub(crate) fn read(path: &Path, tokenizer: &Tokenizer, context: usize) -> Result<Self> {
         let mut questions = Vec::new();
-        for input in &discover(&[path.to_string_lossy().into_owned()])?.inputs {
-            let source = open(input, &ReadOptions::default(), &Arc::new(Progress::default()))?;
-            for chunk in source.chunks {
-                let mut failure = None;
-                chunk?.visit(source.nested.as_ref(), &mut |item| {
-                    let parsed = match item.content {
-                        Ok(record) => question(&record),
-                        Err(unreadable) => Err(anyhow!("{}", unreadable.detail)),
-                    };
-                    let number = questions.len() + 1;
-                    match parsed {
-                        Ok(question) => questions.push(question),
-                        Err(error) => {
-                            failure.get_or_insert(error.context(format!("{} question {number}", path.display())));
-                        }
-                    }
-                });
-                if let Some(error) = failure {
-                    return Err(error).hint(EXPECTED);
-                }
-            }
-        }
+        let read = for_each(&discover(&[path.to_string_lossy().into_owned()])?.inputs, &mut |_, record| {
+            questions.push(question(record).map_err(|error| error.to_string())?);
+            Ok(())
+        });
+        read.hint(EXPECTED)?;
         if questions.is_empty() {
             return Err(anyhow!("{} has no questions", path.display())).hint(EXPECTED);
         }

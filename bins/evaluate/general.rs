@@ -5,13 +5,12 @@
 //! opening token.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use artifact::IGNORED;
 use cli::Hint;
-use dataset::inputs::{Progress, discover};
-use dataset::records::{ReadOptions, open};
+use dataset::inputs::discover;
+use dataset::records::for_each;
 use encoding::{Specials, Tokenizer};
 use metrics::LossTotals;
 
@@ -19,34 +18,19 @@ use crate::loss::{ExampleTotals, Tokens};
 
 /// Reads documents and lays them out in windows of at most `context` tokens.
 pub(crate) fn read(paths: &[PathBuf], tokenizer: &Tokenizer, context: usize) -> Result<Tokens> {
-    let mut tokens = Tokens::default();
     let names: Vec<String> = paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
-    for input in &discover(&names)?.inputs {
-        let source = open(input, &ReadOptions::default(), &Arc::new(Progress::default()))?;
-        let mut row = 0;
-        for chunk in source.chunks {
-            let mut documents = Vec::new();
-            let mut failure = None;
-            row += chunk?.visit(source.nested.as_ref(), &mut |item| match item.content {
-                Ok(record) => match record.get("text").and_then(serde_json::Value::as_str) {
-                    Some(text) => documents.push((row + item.row, text.to_owned())),
-                    None => {
-                        let found = record.names().collect::<Vec<_>>().join(", ");
-                        failure.get_or_insert(format!("row {}: expected a field text, found {found}", row + item.row));
-                    }
-                },
-                Err(unreadable) => {
-                    failure.get_or_insert(format!("row {}: {}", row + item.row, unreadable.detail));
-                }
-            });
-            if let Some(failure) = failure {
-                return Err(anyhow!("{} {failure}", input.name))
-                    .hint("--general takes plain text, or records with a field text");
-            }
-            for (row, text) in documents {
-                add(&mut tokens, &input.name, row, &text, tokenizer, context)?;
-            }
-        }
+    let mut documents = Vec::new();
+    let read = for_each(&discover(&names)?.inputs, &mut |(file, row), record| {
+        let found = || record.names().collect::<Vec<_>>().join(", ");
+        let text = record.get("text").and_then(serde_json::Value::as_str);
+        let text = text.ok_or_else(|| format!("expected a field text, found {}", found()))?;
+        documents.push((file.to_owned(), row, text.to_owned()));
+        Ok(())
+    });
+    read.hint("--general takes plain text, or records with a field text")?;
+    let mut tokens = Tokens::default();
+    for (file, row, text) in documents {
+        add(&mut tokens, &file, row, &text, tokenizer, context)?;
     }
     if tokens.rows() == 0 {
         return Err(anyhow!("--general names no text: there is nothing to measure"))

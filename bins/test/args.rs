@@ -86,6 +86,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=COMMAND", help_heading = "Scores")]
     pub(crate) scorer: Vec<String>,
 
+    /// Seconds without a score after which a scorer is ended
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 1800,
+        value_parser = clap::value_parser!(u64).range(1..),
+        help_heading = "Scores"
+    )]
+    pub(crate) scorer_timeout: u64,
+
     /// What the model was trained on, to list test rows that it has seen: a folder of retune-ingest or retune-tokenize, or
     /// a file [default: the train split beside DATA]
     #[arg(long, value_name = "PATH", help_heading = "Scores")]
@@ -95,9 +105,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CONDITION", help_heading = "Scores")]
     pub(crate) gate: Vec<String>,
 
-    /// Resampled data sets for confidence intervals; 0 for none
-    #[arg(long, value_name = "N", default_value_t = 1000, help_heading = "Scores")]
-    pub(crate) resamples: usize,
+    /// Resampled data sets for confidence intervals, up to 100000; 0 for none
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(..=100_000),
+        help_heading = "Scores"
+    )]
+    pub(crate) resamples: u32,
 
     #[command(flatten)]
     pub(crate) generation: GenerationArgs,

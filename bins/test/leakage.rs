@@ -2,7 +2,6 @@
 //! every test row that it holds is listed. Nothing is removed.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use artifact::{
@@ -10,9 +9,9 @@ use artifact::{
     hash_file, resolve_split, write_plain_table,
 };
 use cli::Hint;
-use dataset::inputs::{Progress, discover};
+use dataset::inputs::discover;
 use dataset::leakage::{Leak, LeakKind, LeakageCheck};
-use dataset::records::{ReadOptions, as_text, open};
+use dataset::records::{as_text, for_each};
 use serde::Serialize;
 
 /// What was compared with the test, and what was found.
@@ -37,6 +36,9 @@ pub(crate) struct LeakageSummary {
     pub(crate) overlap: usize,
 }
 
+const READS: &str = "whether training has seen the test is told from its examples: --train takes a folder of retune-ingest or \
+    retune-tokenize, or a file whose every record can be read";
+
 /// The files of the training split.
 pub(crate) fn training_files(named: &[PathBuf], data: Option<&Path>) -> Result<Vec<PathBuf>> {
     if named.is_empty() {
@@ -60,18 +62,24 @@ pub(crate) fn records(training: &[PathBuf]) -> Result<Vec<FileRecord>> {
     training.iter().enumerate().map(record).collect()
 }
 
-/// Compares test rows (id, prompt, reference) with the training files.
+/// Compares test rows (id, prompt, reference) with the training files; nothing where these hold no example. A file that was
+/// asked for by name must hold one.
 pub(crate) fn check<'a>(
     rows: impl Iterator<Item = (&'a str, &'a str, &'a str)>,
     training: &[PathBuf],
+    named: bool,
 ) -> Result<Option<Leakage>> {
-    if training.is_empty() {
-        return Ok(None);
-    }
     let mut check = LeakageCheck::default();
     rows.for_each(|(id, prompt, reference)| check.add(id, prompt, reference));
     for file in training {
+        let before = check.examples;
         see(file, &mut check)?;
+        if named && check.examples == before {
+            return Err(anyhow!("{} holds no example to compare the test with", file.display())).hint(READS);
+        }
+    }
+    if check.examples == 0 {
+        return Ok(None);
     }
     let training_examples = check.examples;
     let leaks = check.finish();
@@ -111,21 +119,14 @@ fn see(path: &Path, check: &mut LeakageCheck) -> Result<()> {
 /// Records of any shape: a text that is a test row's prompt counts wherever it stands.
 fn see_records(path: &Path, check: &mut LeakageCheck) -> Result<()> {
     let set = discover(&[path.to_string_lossy().into_owned()])?;
-    for input in &set.inputs {
-        let source = open(input, &ReadOptions::default(), &Arc::new(Progress::default()))?;
-        let mut before = 0;
-        for chunk in source.chunks {
-            before += chunk?.visit(source.nested.as_ref(), &mut |item| {
-                let Ok(record) = item.content else { return };
-                let texts: Vec<String> = record.fields.values().map(as_text).collect();
-                let place = (input.name.as_str(), before + item.row);
-                check.examples += 1;
-                check.see_texts(&texts.join("\n"), "", place);
-                texts.iter().for_each(|text| check.see_texts(text, "", place));
-            });
-        }
-    }
-    Ok(())
+    let seen = for_each(&set.inputs, &mut |place, record| {
+        let texts: Vec<String> = record.fields.values().map(as_text).collect();
+        check.examples += 1;
+        check.see_texts(&texts.join("\n"), "", place);
+        texts.iter().for_each(|text| check.see_texts(text, "", place));
+        Ok(())
+    });
+    seen.hint(READS)
 }
 
 impl Leakage {

@@ -1,14 +1,15 @@
 //! `retune-test` from start to end: answers from a model or from a file, scores, gates, the sealed folder.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use artifact::{
     Committed, FileRecord, Identity, OutputFolder, Predictions, Rows, Split, files, hash_file, resolve_split,
     write_predictions,
 };
-use cli::{Hint, Outcome, Report};
-use encoding::Render;
+use cli::{Hint, Interrupt, Outcome, Report};
+use encoding::{ExampleEncoder, Render};
 use generation::{Finish, Generated};
 use metrics::Bootstrap;
 use model::Decoder;
@@ -25,12 +26,15 @@ use crate::leakage;
 use crate::predict::{Plan, overlong, sampling, warn_of_cut};
 use crate::rows::TestRows;
 use crate::scorecard::{self, GenerationFacts, Scorecard};
+use crate::scorer::Limits;
 use crate::scoring::Wanted;
 
 /// The options that decide the result. The batch size does not.
 #[derive(Serialize)]
 struct Options {
     metrics: Vec<String>,
+    regex: Vec<String>,
+    scorer: Vec<String>,
     gates: Vec<String>,
     resamples: usize,
     baseline: bool,
@@ -84,10 +88,17 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     if let Some(outcome) = cli::up_to_date(out, &identity, args.output.force)? {
         return Ok(again(outcome));
     }
-    let Some(answered) = source.answers(args)? else {
-        let report = Report::new("interrupted: nothing was written", &serde_json::json!({ "interrupted": true }));
-        return Ok(Outcome::Interrupted(report));
+    let interrupt = match (&source, args.scorer.is_empty()) {
+        (Source::File(_), true) => Interrupt::default(),
+        _ => cli::watch_interrupts("stopping; once more stops at once")?,
     };
+    let questions = source.questions(args)?;
+    let leakage = leakage::check(questions.rows(), &training, !args.train.is_empty())?;
+    match &leakage {
+        Some(found) => found.warning().iter().for_each(|text| cli::warn(text)),
+        None => cli::note("not checked whether training has seen the test: name the training data with --train"),
+    }
+    let Some(answered) = questions.answers(args, &interrupt)? else { return Ok(interrupted()) };
     let predictions = &answered.predictions;
     answered.oddities.iter().for_each(|text| cli::warn(text.trim_end_matches('.')));
     if let (None, Some(gate)) = (&predictions.baseline_prediction, wanted.needs_baseline()) {
@@ -97,18 +108,10 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         ))
         .hint("give each row a field baseline_prediction");
     }
-    let test = (0..predictions.id.len()).map(|row| {
-        let reference = predictions.reference[row].first().map_or("", String::as_str);
-        (predictions.id[row].as_str(), predictions.prompt[row].as_str(), reference)
-    });
-    let leakage = leakage::check(test, &training)?;
-    match &leakage {
-        Some(found) => found.warning().iter().for_each(|text| cli::warn(text)),
-        None => cli::note("not checked whether training has seen the test: name the training data with --train"),
-    }
-    let bootstrap = Bootstrap { resamples: args.resamples, seed: args.output.seed, ..Bootstrap::default() };
+    let bootstrap = Bootstrap { resamples: args.resamples as usize, seed: args.output.seed, ..Bootstrap::default() };
     let summaries = (answered.costs.0.as_ref().map(|c| c.summary), answered.costs.1.as_ref().map(|c| c.summary));
-    let scores = wanted.score(predictions, bootstrap, summaries)?;
+    let limits = Limits { silence: Duration::from_secs(args.scorer_timeout), interrupt };
+    let Some(scores) = wanted.score(predictions, bootstrap, summaries, &limits)? else { return Ok(interrupted()) };
     if let (true, Some(gate)) =
         (predictions.id.len() < metrics::FEWEST_ROWS, args.gate.iter().find(|g| g.contains('@')))
     {
@@ -154,6 +157,10 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     Ok(if scores.all_held() { Outcome::Done(report) } else { Outcome::GateMissed(report) })
 }
 
+fn interrupted() -> Outcome {
+    Outcome::Interrupted(Report::new("interrupted: nothing was written", &serde_json::json!({ "interrupted": true })))
+}
+
 /// An up-to-date folder whose gates were missed stays a failure: asking again does not open a gate.
 fn again(outcome: Outcome) -> Outcome {
     let missed: Vec<String> = outcome.report().json["gates"]
@@ -175,8 +182,10 @@ fn options(args: &Args, wanted: &Wanted, source: &Source) -> Options {
     let generates = matches!(source, Source::Model { .. });
     Options {
         metrics: wanted.names(),
+        regex: args.regex.clone(),
+        scorer: args.scorer.clone(),
         gates: args.gate.clone(),
-        resamples: args.resamples,
+        resamples: args.resamples as usize,
         baseline: matches!(source, Source::Model { baseline: Baseline::WithoutAdapter | Baseline::Model(_), .. }),
         sampling: generates.then(|| sampling(&args.generation, args.output.seed)),
         max_new_tokens: generates.then_some(args.generation.max_new_tokens as usize),
@@ -278,27 +287,62 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The answers; none where the user asked to stop.
-    fn answers(&self, args: &Args) -> Result<Option<Answered>> {
+    /// What is asked.
+    fn questions(&self, args: &Args) -> Result<Questions<'_>> {
         match self {
-            Self::File(path) => {
-                let subject = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let predictions = foreign::read(path)?;
-                let oddities = foreign::oddities(&predictions);
-                Ok(Some(Answered { predictions, facts: None, costs: (None, None), subject, oddities }))
+            Self::File(path) => Ok(Questions::Answered(foreign::read(path)?, self.data_name())),
+            Self::Model { data, subject, baseline } => {
+                let encoder = subject.encoder(args.generation.chat_template.as_deref(), args.generation.render)?;
+                let rows = TestRows::read(data, &encoder)?;
+                Ok(Questions::Asked { encoder, rows, subject, baseline })
             }
-            Self::Model { data, subject, baseline } => generated(args, data, subject, baseline),
         }
     }
 }
 
-fn generated(args: &Args, data: &Path, subject: &Subject, baseline: &Baseline) -> Result<Option<Answered>> {
-    let interrupt = cli::watch_interrupts("stopping; once more stops at once")?;
-    let encoder = subject.encoder(args.generation.chat_template.as_deref(), args.generation.render)?;
-    let rows = TestRows::read(data, &encoder)?;
+/// What is asked, known before any answer is generated.
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
+enum Questions<'a> {
+    /// In a file that has the answers too.
+    Answered(Predictions, String),
+    /// Of a model.
+    Asked { encoder: ExampleEncoder, rows: TestRows, subject: &'a Subject, baseline: &'a Baseline },
+}
+
+impl Questions<'_> {
+    /// Id, prompt and reference of each row.
+    fn rows(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        let (id, prompt, reference) = match self {
+            Self::Answered(rows, _) => (&rows.id, &rows.prompt, &rows.reference),
+            Self::Asked { rows, .. } => (&rows.id, &rows.prompt, &rows.reference),
+        };
+        (0..id.len())
+            .map(move |row| (id[row].as_str(), prompt[row].as_str(), reference[row].first().map_or("", String::as_str)))
+    }
+
+    /// The answers; none where the user asked to stop.
+    fn answers(self, args: &Args, interrupt: &Interrupt) -> Result<Option<Answered>> {
+        match self {
+            Self::Answered(predictions, subject) => {
+                let oddities = foreign::oddities(&predictions);
+                Ok(Some(Answered { predictions, facts: None, costs: (None, None), subject, oddities }))
+            }
+            Self::Asked { encoder, rows, subject, baseline } => {
+                generated(args, (&encoder, rows), (subject, baseline), interrupt)
+            }
+        }
+    }
+}
+
+fn generated(
+    args: &Args,
+    (encoder, rows): (&ExampleEncoder, TestRows),
+    (subject, baseline): (&Subject, &Baseline),
+    interrupt: &Interrupt,
+) -> Result<Option<Answered>> {
     let loaded = subject.load()?;
     let context = loaded.config.context();
-    let plan = Plan::new(&args.generation, args.output.seed, &encoder, &loaded.end_tokens, context, interrupt.clone());
+    let plan = Plan::new(&args.generation, args.output.seed, encoder, &loaded.end_tokens, context, interrupt.clone());
     let (tuned, cost) = plan.answers(&loaded.decoder, &rows, "model")?;
     let base = base_decoder(baseline, &loaded)?;
     let base = base.filter(|_| !interrupt.requested()).map(|base| plan.answers(&base, &rows, "base")).transpose()?;

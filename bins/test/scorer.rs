@@ -1,11 +1,13 @@
 //! A metric that a command of the user computes: rows go in as JSON lines, one score a row comes out.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use artifact::Predictions;
-use cli::{Hint, Progress, Unit};
+use cli::{Hint, Interrupt, Progress, Unit};
 use metrics::{MeanOf, Score};
 use serde_json::{Value, json};
 
@@ -16,6 +18,18 @@ pub(crate) struct Scorer {
     command: String,
     higher_is_better: bool,
 }
+
+/// What ends a command before its time.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    /// So long without a score.
+    pub(crate) silence: Duration,
+    /// The user's wish.
+    pub(crate) interrupt: Interrupt,
+}
+
+/// How often these are looked at.
+const TICK: Duration = Duration::from_millis(50);
 
 const EXPECTED: &str = "the command reads one JSON object a line (id, prompt, prediction, references) on standard input \
     and writes one number a line, or an object with the field score, in the same order";
@@ -45,70 +59,111 @@ impl Scorer {
         }
     }
 
-    /// Scores predictions.
-    pub(crate) fn score(&self, predictions: &Predictions, texts: &[String]) -> Result<Score> {
-        let output = self.run(predictions, texts)?;
-        let lines: Vec<&str> = output.lines().filter(|line| !line.trim().is_empty()).collect();
+    /// Scores predictions; nothing where the user asked to stop.
+    pub(crate) fn score(&self, predictions: &Predictions, texts: &[String], limits: &Limits) -> Result<Option<Score>> {
+        let Some(lines) = self.run(predictions, texts, limits)? else { return Ok(None) };
         if lines.len() != texts.len() {
             return Err(anyhow!("scorer {}: expected {} scores, found {}", self.name, texts.len(), lines.len()))
                 .hint(EXPECTED);
         }
         let rows = lines.iter().enumerate().map(|(row, line)| {
-            let value = serde_json::from_str::<Value>(line).ok();
+            let value = serde_json::from_slice::<Value>(line).ok();
             let number = value.as_ref().and_then(|value| value.get("score").unwrap_or(value).as_f64());
+            let found = String::from_utf8_lossy(line);
             number
-                .ok_or_else(|| anyhow!("scorer {}, row {}: expected a number, found {line}", self.name, row + 1))
+                .ok_or_else(|| anyhow!("scorer {}, row {}: expected a number, found {found}", self.name, row + 1))
                 .hint(EXPECTED)
         });
-        Ok(self.metric().score(rows.collect::<Result<_>>()?))
+        Ok(Some(self.metric().score(rows.collect::<Result<_>>()?)))
     }
 
-    fn run(&self, predictions: &Predictions, texts: &[String]) -> Result<String> {
-        let mut child = Command::new("sh")
-            .args(["-c", &self.command])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start the command of scorer {}", self.name))?;
-        let mut input = child.stdin.take().expect("it is piped");
-        let mut lines = Vec::new();
-        for (row, text) in texts.iter().enumerate() {
-            let line = json!({
-                "id": predictions.id[row],
-                "prompt": predictions.prompt[row],
-                "prediction": text,
-                "reference": predictions.reference[row].first(),
-                "references": predictions.reference[row],
-            });
-            lines.extend(line.to_string().into_bytes());
-            lines.push(b'\n');
-        }
-        // Written beside the reading, so that neither side waits for the other; a command that does not read all is free to.
-        let writer = std::thread::spawn(move || input.write_all(&lines).ok());
-        let broke_off = || format!("scorer {} broke off", self.name);
-        let mut output = Vec::new();
-        let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
-        let bar = Progress::new(&format!("scorer {}", self.name), Some(texts.len() as u64), Unit::Rows);
-        // A command that never ends would fill the memory: one line too many is enough to know.
-        for _ in 0..=texts.len() {
-            if lines.read_until(b'\n', &mut output).with_context(broke_off)? == 0 {
-                break;
+    /// The lines that the command writes.
+    fn run(&self, predictions: &Predictions, texts: &[String], limits: &Limits) -> Result<Option<Vec<Vec<u8>>>> {
+        let name = &self.name;
+        let broke_off = || format!("scorer {name} broke off");
+        let mut group =
+            Group::spawn(&self.command).with_context(|| format!("cannot start the command of scorer {name}"))?;
+        // Written and read beside each other, so that neither side waits for the other; a command that does not read all is
+        // free to.
+        let mut input = group.0.stdin.take().expect("it is piped");
+        let rows = lines_of(predictions, texts);
+        std::thread::spawn(move || input.write_all(&rows).ok());
+        let output = BufReader::new(group.0.stdout.take().expect("it is piped"));
+        let (sender, lines) = sync_channel(texts.len() + 1);
+        std::thread::spawn(move || output.split(b'\n').try_for_each(|line| sender.send(line)));
+        let bar = Progress::new(&format!("scorer {name}"), Some(texts.len() as u64), Unit::Rows);
+        let (mut scores, mut newest) = (Vec::new(), Instant::now());
+        loop {
+            match lines.recv_timeout(TICK) {
+                Ok(line) => {
+                    let line = line.with_context(broke_off)?;
+                    if !line.trim_ascii().is_empty() {
+                        scores.push(line);
+                        newest = Instant::now();
+                        bar.advance(1);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => match group.0.try_wait().with_context(broke_off)? {
+                    Some(status) if status.success() => return Ok(Some(scores)),
+                    Some(status) => return Err(anyhow!("scorer {name} failed: {status}")).hint(EXPECTED),
+                    None => std::thread::sleep(TICK),
+                },
             }
-            bar.advance(1);
+            // A command that never ends would fill the memory: one line too many is enough to know.
+            if scores.len() > texts.len() {
+                return Err(anyhow!("scorer {name}: expected {} scores, found more", texts.len())).hint(EXPECTED);
+            }
+            if limits.interrupt.requested() {
+                return Ok(None);
+            }
+            if newest.elapsed() >= limits.silence {
+                let (seconds, found, all) = (limits.silence.as_secs(), scores.len(), texts.len());
+                return Err(anyhow!("scorer {name} was ended: no score came for {seconds} s, after {found} of {all}"))
+                    .hint("look whether the command waits for something; --scorer-timeout SECONDS waits longer");
+            }
         }
-        let more = !lines.fill_buf().with_context(broke_off)?.is_empty();
-        if more {
-            let _ = child.kill();
+    }
+}
+
+/// Predictions as the command reads them.
+fn lines_of(predictions: &Predictions, texts: &[String]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (row, text) in texts.iter().enumerate() {
+        let line = json!({
+            "id": predictions.id[row],
+            "prompt": predictions.prompt[row],
+            "prediction": text,
+            "reference": predictions.reference[row].first(),
+            "references": predictions.reference[row],
+        });
+        lines.extend(line.to_string().into_bytes());
+        lines.push(b'\n');
+    }
+    lines
+}
+
+/// A running command and all that it started: whoever lets go of it before its end ends them all.
+struct Group(Child);
+
+impl Group {
+    fn spawn(command: &str) -> std::io::Result<Self> {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+        Ok(Self(shell.spawn()?))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Until it is waited for, no other process has its number.
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let number = self.0.id().to_string();
+            let _ = Command::new("sh").args(["-c", "kill -s KILL -- \"-$0\"", &number]).status();
+            let _ = self.0.kill();
+            let _ = self.0.wait();
         }
-        drop(lines);
-        let status = child.wait().with_context(broke_off)?;
-        let _ = writer.join();
-        if more {
-            return Err(anyhow!("scorer {}: expected {} scores, found more", self.name, texts.len())).hint(EXPECTED);
-        }
-        if !status.success() {
-            return Err(anyhow!("scorer {} failed: {status}", self.name)).hint(EXPECTED);
-        }
-        String::from_utf8(output).with_context(|| format!("scorer {} wrote what is no UTF-8", self.name))
     }
 }

@@ -3,12 +3,12 @@
 use anyhow::Result;
 use artifact::{PredictionColumn, Predictions};
 use metrics::{
-    Bootstrap, Confusion, Difference, FEWEST_ROWS, Gate, GateError, GateInput, GateOutcome, Interval, Metric, Pair,
-    Pattern, Score, SpecError, Unit, difference, differences, interval, known_names, resample, score, select,
+    Bootstrap, Confusion, Difference, FEWEST_ROWS, Gate, GateError, GateInput, GateOutcome, Gauge, Interval, Metric,
+    Pair, Pattern, Score, SpecError, Unit, difference, differences, interval, known_names, resample, score, select,
 };
 
 use crate::cost::{self, CostSummary};
-use crate::scorer::Scorer;
+use crate::scorer::{Limits, Scorer};
 
 /// What is to be measured and what must hold.
 pub(crate) struct Wanted {
@@ -53,14 +53,18 @@ impl Wanted {
             return Err(cli::Usage(format!("`{taken}` is the name of a metric already: choose another")).into());
         }
         let resolve = |name: &str| {
+            let gauge = |name: &str, unit, range| Some(Gauge { name: name.to_owned(), unit, range });
             if let Some(unit) = cost::unit_of(name) {
-                return Some((name.to_owned(), unit));
+                return gauge(name, unit, 0.0..=f64::INFINITY);
             }
-            if own.iter().any(|known| known == name) {
-                return Some((name.to_owned(), Unit::None));
+            if let Some(pattern) = patterns.iter().find(|pattern| pattern.name() == name) {
+                return gauge(name, Unit::None, pattern.range());
+            }
+            if let Some(scorer) = scorers.iter().find(|scorer| scorer.name == name) {
+                return gauge(name, Unit::None, scorer.metric().range());
             }
             match select(&[name]).as_deref() {
-                Ok([metric]) => Some((metric.name().into_owned(), Unit::None)),
+                Ok([metric]) => gauge(&metric.name(), Unit::None, metric.range()),
                 _ => None,
             }
         };
@@ -78,11 +82,10 @@ impl Wanted {
         Ok(Self { metrics, scorers, gates })
     }
 
-    /// The metrics' names with what they compute, in order: what decides the result.
+    /// The metrics by the names under which they can be asked for again, those of gates too.
     pub(crate) fn names(&self) -> Vec<String> {
-        let signed = self.metrics.iter().map(|metric| format!("{} {}", metric.name(), metric.signature("")));
-        let scorers = self.scorers.iter().map(|scorer| format!("{} {}", scorer.name, scorer.metric().signature("")));
-        signed.chain(scorers).collect()
+        let known = |name: &String| select(&[name]).is_ok();
+        self.metrics.iter().map(|metric| metric.name().into_owned()).filter(known).collect()
     }
 
     /// A gate that needs the base, if there is one.
@@ -95,13 +98,14 @@ impl Wanted {
         self.gates.iter().find(|gate| cost::unit_of(&gate.metric).is_some()).map(|gate| gate.text.as_str())
     }
 
-    /// Measures everything and judges the gates.
+    /// Measures everything and judges the gates; nothing where the user asked to stop.
     pub(crate) fn score(
         self,
         predictions: &Predictions,
         bootstrap: Bootstrap,
         costs: (Option<CostSummary>, Option<CostSummary>),
-    ) -> Result<Scores> {
+        limits: &Limits,
+    ) -> Result<Option<Scores>> {
         let tuned = pairs(&predictions.prediction, &predictions.reference);
         let baseline = predictions.baseline_prediction.as_ref().map(|texts| pairs(texts, &predictions.reference));
         let classes = self.metrics.iter().any(|metric| is_of_classes(&metric.name()));
@@ -112,8 +116,10 @@ impl Wanted {
         }
         for scorer in self.scorers {
             let base = predictions.baseline_prediction.as_ref();
-            let base = base.map(|texts| scorer.score(predictions, texts)).transpose()?;
-            scored.push((scorer.score(predictions, &predictions.prediction)?, base));
+            let base = base.map(|texts| scorer.score(predictions, texts, limits)).transpose()?;
+            let tuned = scorer.score(predictions, &predictions.prediction, limits)?;
+            let (Some(tuned), false) = (tuned, matches!(base, Some(None))) else { return Ok(None) };
+            scored.push((tuned, base.flatten()));
             metrics.push(Box::new(scorer.metric()));
         }
         let mut scores = Scores {
@@ -124,7 +130,7 @@ impl Wanted {
             costs,
         };
         scores.gates = self.gates.iter().map(|gate| gate.judge(&scores)).collect();
-        Ok(scores)
+        Ok(Some(scores))
     }
 }
 
@@ -221,13 +227,15 @@ impl Scores {
         self.gates.iter().all(|gate| gate.held)
     }
 
-    /// The metric that speaks: the first that tells tuned model and base apart beyond chance, or that tells rows apart at
-    /// all, or the first.
+    /// The metric that speaks: that of a gate, a missed one first; else the first that tells tuned model and base apart
+    /// beyond chance, or that tells rows apart at all, or the first.
     pub(crate) fn leading(&self) -> &Scored {
+        let mut missed_first = self.gates.iter().filter(|gate| !gate.held).chain(&self.gates);
+        let gated = missed_first.find_map(|gate| self.find(&gate.metric));
         let sure = self.metrics.iter().find(|scored| scored.is_sure());
         let varied =
             || self.metrics.iter().find(|scored| scored.tuned.rows.iter().any(|&value| value != scored.tuned.rows[0]));
-        sure.or_else(varied).unwrap_or(&self.metrics[0])
+        gated.or(sure).or_else(varied).unwrap_or(&self.metrics[0])
     }
 
     fn find(&self, metric: &str) -> Option<&Scored> {

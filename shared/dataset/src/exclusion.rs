@@ -52,7 +52,7 @@ impl Excluded {
 /// As reading inputs does; a row without an id is an error too. A list without rows names nothing.
 pub fn read(files: &[Input]) -> Result<Excluded> {
     let mut ids = HashMap::new();
-    let mut add = |file: &str, record: &Record| {
+    let mut add = |(file, _): (&str, u64), record: &Record| {
         let id = match record.get("id") {
             None => return Err(format!("expected a column id, found: {}", describe(record))),
             Some(id) if id.is_null() => {

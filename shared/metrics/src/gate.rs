@@ -1,5 +1,7 @@
 //! Gates: conditions on metrics that make a run fail, such as `exact_match>=0.8` or `rougeL-baseline>=0.05@95%`.
 
+use std::ops::RangeInclusive;
+
 use serde::Serialize;
 
 use crate::bootstrap::Interval;
@@ -97,6 +99,33 @@ pub enum GateError {
         /// What stood there.
         found: String,
     },
+    /// No value of the metric, or every one, would fulfil it.
+    #[error("gate `{gate}`: {metric} is from {from} to {to}, so that it {outcome}{meant}")]
+    Decided {
+        /// The whole gate.
+        gate: String,
+        /// What is compared: the metric, or its difference to the base.
+        metric: String,
+        /// Its smallest value.
+        from: f64,
+        /// Its largest value.
+        to: f64,
+        /// How it is decided.
+        outcome: &'static str,
+        /// What was probably meant, where a percentage was given for a share.
+        meant: String,
+    },
+}
+
+/// A metric as a gate needs to know it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gauge {
+    /// Its full name.
+    pub name: String,
+    /// What it is counted in.
+    pub unit: Unit,
+    /// Every value that it can have.
+    pub range: RangeInclusive<f64>,
 }
 
 /// What a metric is counted in.
@@ -151,6 +180,8 @@ pub trait GateInput {
 pub struct GateOutcome {
     /// The gate as it was written.
     pub gate: String,
+    /// The metric's name.
+    pub metric: String,
     /// Whether it held. A gate without a value never holds.
     pub held: bool,
     /// What was compared.
@@ -170,11 +201,11 @@ fn is_plain(unit: &Unit) -> bool {
 }
 
 impl Gate {
-    /// Understands a gate; `resolve` gives the full name and unit of a metric, or nothing where there is no single one.
+    /// Understands a gate; `resolve` gives the metric of a name, or nothing where there is no single one.
     ///
     /// # Errors
     /// [`GateError`]: what is wrong with it.
-    pub fn parse(text: &str, resolve: &dyn Fn(&str) -> Option<(String, Unit)>) -> Result<Self, GateError> {
+    pub fn parse(text: &str, resolve: &dyn Fn(&str) -> Option<Gauge>) -> Result<Self, GateError> {
         let gate = || text.to_owned();
         let (at, length, comparison) = find_comparison(text).ok_or_else(|| GateError::NoComparison(gate()))?;
         let (left, right) = (text[..at].trim(), text[at + length..].trim());
@@ -188,9 +219,31 @@ impl Gate {
                 None => (left, false),
             };
         let unknown = || GateError::UnknownMetric { gate: gate(), name: name.to_owned() };
-        let (metric, unit) = resolve(name).ok_or_else(unknown)?;
+        let Gauge { name: metric, unit, range } = resolve(name).ok_or_else(unknown)?;
         let threshold = unit.parse(text, number)?;
-        Ok(Self { text: gate(), metric, minus_baseline, comparison, threshold, level, unit })
+        let found = Self { text: gate(), metric, minus_baseline, comparison, threshold, level, unit };
+        found.is_open(&range)?;
+        Ok(found)
+    }
+
+    /// Refuses a threshold that decides the gate before anything is measured. One at an end of the range may be meant: it
+    /// asks for the best, or for no more than a value.
+    fn is_open(&self, range: &RangeInclusive<f64>) -> Result<(), GateError> {
+        let width = range.end() - range.start();
+        let (from, to) = if self.minus_baseline { (-width, width) } else { (*range.start(), *range.end()) };
+        let Self { threshold, comparison, .. } = *self;
+        if (from..=to).contains(&threshold)
+            && comparison.held(if comparison.wants_small() { from } else { to }, threshold)
+        {
+            return Ok(());
+        }
+        let share = threshold / 100.0;
+        let is_percentage = *range.end() == 1.0 && threshold > 1.0 && share <= 1.0;
+        let meant = if is_percentage { format!("; did you mean {share}?") } else { String::new() };
+        let metric = if self.minus_baseline { format!("{}-baseline", self.metric) } else { self.metric.clone() };
+        let always = comparison.held(if comparison.wants_small() { to } else { from }, threshold);
+        let outcome = if always { "always holds" } else { "can never hold" };
+        Err(GateError::Decided { gate: self.text.clone(), metric, from, to, outcome, meant })
     }
 }
 
@@ -227,7 +280,8 @@ impl Gate {
         let value = value.filter(|value| value.is_finite());
         let held = value.is_some_and(|value| self.comparison.held(value, self.threshold));
         let missed_by = value.map(|value| if held { 0.0 } else { (value - self.threshold).abs() });
-        GateOutcome { gate: self.text.clone(), held, value, threshold: self.threshold, missed_by, unit: self.unit }
+        let (gate, metric) = (self.text.clone(), self.metric.clone());
+        GateOutcome { gate, metric, held, value, threshold: self.threshold, missed_by, unit: self.unit }
     }
 }
 
@@ -245,13 +299,16 @@ mod tests {
         }
     }
 
-    fn resolve(name: &str) -> Option<(String, Unit)> {
-        match name {
-            "latency_p95" => Some((name.to_owned(), Unit::Seconds)),
-            "peak_memory" => Some((name.to_owned(), Unit::Bytes)),
-            "exact_match" | "f1" => Some((name.to_owned(), Unit::None)),
-            _ => None,
-        }
+    fn resolve(name: &str) -> Option<Gauge> {
+        let (unit, largest) = match name {
+            "latency_p95" => (Unit::Seconds, f64::INFINITY),
+            "peak_memory" => (Unit::Bytes, f64::INFINITY),
+            "exact_match" | "f1" => (Unit::None, 1.0),
+            "bleu" => (Unit::None, 100.0),
+            "ter" => (Unit::None, f64::INFINITY),
+            _ => return None,
+        };
+        Some(Gauge { name: name.to_owned(), unit, range: 0.0..=largest })
     }
 
     fn parse(text: &str) -> Result<Gate, GateError> {
@@ -282,6 +339,27 @@ mod tests {
         assert!(!judge("exact_match>=0.8@95%").held);
         assert!(judge("exact_match<0.96 @ 95%").held);
         assert!(!judge("f1>=0").held, "a metric without a value never holds");
+    }
+
+    #[test]
+    fn what_no_value_can_decide_is_refused() {
+        let error = |text: &str| parse(text).expect_err("decided").to_string();
+        assert_eq!(
+            error("exact_match>=80"),
+            "gate `exact_match>=80`: exact_match is from 0 to 1, so that it can never hold; did you mean 0.8?"
+        );
+        assert!(error("exact_match<=80@95%").ends_with("always holds; did you mean 0.8?"));
+        assert!(
+            error("f1-baseline>=5")
+                .ends_with("f1-baseline is from -1 to 1, so that it can never hold; did you mean 0.05?")
+        );
+        assert!(error("bleu>=101").ends_with("bleu is from 0 to 100, so that it can never hold"));
+        assert!(
+            error("f1>1").contains("never") && error("f1<0").contains("never") && error("ter<=-1").contains("never")
+        );
+        for open in ["f1>=1", "f1<=0", "f1>=0", "f1-baseline>=-1", "ter<=250", "ter-baseline<=-3", "bleu>=100"] {
+            assert!(parse(open).is_ok(), "{open}");
+        }
     }
 
     #[test]

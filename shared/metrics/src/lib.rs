@@ -36,7 +36,7 @@ pub use chrf::ChrF;
 pub use classes::{Average, ClassFigure, ClassMean};
 pub use confusion::{ClassScore, Confusion};
 pub use exact_match::{Accuracy, ExactMatch, Normalisation};
-pub use gate::{Comparison, Gate, GateError, GateInput, GateOutcome, Unit};
+pub use gate::{Comparison, Gate, GateError, GateInput, GateOutcome, Gauge, Unit};
 pub use json::{Json, JsonRule};
 pub use metric::{MeanOf, Metric, Pair, Score, Statistics, score};
 pub use numeric::{Numeric, NumericRule};

@@ -1,6 +1,7 @@
 //! What a metric is: a few sums for each row, and a value as a function of sums.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use rayon::prelude::*;
 
@@ -37,6 +38,11 @@ pub trait Metric: Send + Sync {
     /// The largest value in the metric's usual scale: 1 or 100.
     fn scale(&self) -> f64 {
         1.0
+    }
+
+    /// Every value that it can have.
+    fn range(&self) -> RangeInclusive<f64> {
+        0.0..=self.scale()
     }
 
     /// The metric made ready for these pairs, where it must know them all, such as the set of labels.
@@ -161,6 +167,10 @@ impl Metric for MeanOf {
 
     fn higher_is_better(&self) -> bool {
         self.higher_is_better
+    }
+
+    fn range(&self) -> RangeInclusive<f64> {
+        f64::NEG_INFINITY..=f64::INFINITY
     }
 
     fn statistics(&self, _: &str, _: &[&str]) -> Vec<f64> {

@@ -89,17 +89,17 @@ fn push_block(text: &mut String, block: &Block) {
             for comparison in comparisons {
                 let _ = writeln!(text, "- **{}** ({})", escaped(&comparison.title), escaped(&comparison.badge));
                 if !comparison.prompt.is_empty() {
-                    let _ = writeln!(text, "  - Prompt: {}", code(&comparison.prompt));
+                    let _ = writeln!(text, "  - Prompt: {}", code(&shortened(&comparison.prompt)));
                 }
                 for side in &comparison.texts {
-                    let _ = writeln!(text, "  - {}: {}", escaped(&side.label), code(&side.text.text()));
+                    let _ = writeln!(text, "  - {}: {}", escaped(&side.label), code(&shortened(&side.text.text())));
                 }
             }
             text.push('\n');
         }
         Block::Settings { settings } => {
             let items: Vec<String> =
-                settings.iter().map(|s| format!("{}: {}", escaped(&s.name), code(&s.value))).collect();
+                settings.iter().map(|s| format!("{}: {}", escaped(&s.name), code(&one_line(&s.value)))).collect();
             push_lines(text, &items);
         }
     }
@@ -144,20 +144,24 @@ fn escaped(text: &str) -> String {
     safe
 }
 
-/// A text as code, shortened: no link, no mention of a person, no markup comes of it.
-fn code(text: &str) -> String {
-    let line = one_line(text);
+/// A line as code: no link, no mention of a person, no markup comes of it.
+fn code(line: &str) -> String {
     if line.is_empty() {
         return "(empty)".to_owned();
     }
-    let characters = line.chars().count();
-    let shown: String = line.chars().take(LONGEST).collect();
-    let longest = shown.split(|character| character != '`').map(str::len).max().unwrap_or(0);
+    let longest = line.split(|character| character != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
-    let pad = if shown.starts_with('`') || shown.ends_with('`') { " " } else { "" };
-    let more =
-        if characters > LONGEST { format!(" … {} more characters", characters - LONGEST) } else { String::new() };
-    format!("{fence}{pad}{shown}{pad}{fence}{more}")
+    let pad = if line.starts_with('`') || line.ends_with('`') { " " } else { "" };
+    format!("{fence}{pad}{line}{pad}{fence}")
+}
+
+/// A text on one line, no longer than it is shown.
+fn shortened(text: &str) -> String {
+    let line = one_line(text);
+    match line.char_indices().nth(LONGEST) {
+        Some((cut, _)) => format!("{} … {} more characters", &line[..cut], line[cut..].chars().count()),
+        None => line,
+    }
 }
 
 fn one_line(text: &str) -> String {
@@ -166,7 +170,8 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{code, escaped};
+    use super::{LONGEST, code, escaped, render, shortened};
+    use crate::{Block, Document, Section, Setting, Tone, Verdict};
 
     #[test]
     fn what_a_model_says_stays_text() {
@@ -180,8 +185,18 @@ mod tests {
             (r"\- x".into(), r"\+0.5".into(), r"12\. x".into())
         );
         assert_eq!(escaped("82.4 %"), "82.4 %");
-        assert_eq!(code("a ``b`` @c\nd"), "```a ``b`` @c d```");
-        assert_eq!((code("`"), code(" \n")), ("`` ` ``".to_owned(), "(empty)".to_owned()));
-        assert!(code(&"é".repeat(700)).ends_with("é` … 200 more characters"));
+        assert_eq!(code("a ``b`` @c d"), "```a ``b`` @c d```");
+        assert_eq!((code("`"), code(&shortened(" \n"))), ("`` ` ``".to_owned(), "(empty)".to_owned()));
+        assert!(shortened(&"é".repeat(700)).ends_with("é … 200 more characters"));
+    }
+
+    #[test]
+    fn settings_are_whole() {
+        let value = "x,".repeat(LONGEST);
+        let setting = Setting { name: "list".to_owned(), value: value.clone() };
+        let section = Section::new("To repeat this", "").with(Block::Settings { settings: vec![setting] });
+        let verdict = Verdict::new(Tone::Neutral, "Done.");
+        let document = Document { title: "t".into(), subtitle: "s".into(), verdict, sections: vec![section] };
+        assert!(render(&document).contains(&format!("- list: `{value}`")));
     }
 }

@@ -120,15 +120,15 @@ pub(crate) fn empty(file: &str, detail: &str) -> Error {
     Error::Empty { file: file.to_owned(), detail: detail.to_owned() }
 }
 
-/// Gives each record of the files to `take`, in order, with its file's name. A record that cannot be parsed ends it, as
-/// does one of which `take` says what is wrong.
+/// What was wrong with a record, if anything was.
+pub type Taken = std::result::Result<(), String>;
+
+/// Gives each record of the files to `take`, in order, with its file's name and its row. A record that cannot be parsed ends
+/// it, as does one of which `take` says what is wrong.
 ///
 /// # Errors
 /// As reading inputs does, and for that record, by file and row.
-pub(crate) fn for_each(
-    files: &[Input],
-    take: &mut dyn FnMut(&str, &Record) -> std::result::Result<(), String>,
-) -> Result<()> {
+pub fn for_each(files: &[Input], take: &mut dyn FnMut((&str, u64), &Record) -> Taken) -> Result<()> {
     let progress = Arc::new(Progress::default());
     for file in files {
         let mut base = 0;
@@ -137,7 +137,7 @@ pub(crate) fn for_each(
             let span = chunk?.visit(None, &mut |item| {
                 let row = base + item.row;
                 let found = match item.content {
-                    Ok(record) => take(&file.name, &record).map_err(|detail| (row, detail)),
+                    Ok(record) => take((&file.name, row), &record).map_err(|detail| (row, detail)),
                     Err(unreadable) => Err((unreadable.line.unwrap_or(row), unreadable.detail)),
                 };
                 if let Err(what) = found {

@@ -8,6 +8,7 @@ mod normalise;
 mod shift;
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use crate::metric::Metric;
 use crate::ngrams::Vocabulary;
@@ -68,6 +69,10 @@ impl Metric for Ter {
 
     fn scale(&self) -> f64 {
         100.0
+    }
+
+    fn range(&self) -> RangeInclusive<f64> {
+        0.0..=f64::INFINITY
     }
 
     /// Edits to the nearest reference, and the mean reference length.
