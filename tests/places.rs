@@ -35,10 +35,10 @@ fn nothing_is_written_over_an_input_or_another_stages_work() {
     fs::write(home.path().join("own/train.parquet"), "mine").unwrap();
     run("retune-ingest", &["rows.jsonl", "--out", "own"])
         .code(1)
-        .stderr(contains("own/train.parquet is not of retune-ingest").and(contains("--force")));
+        .stderr(contains("own/train.parquet would be replaced, and no manifest").and(contains("--force")));
     run("retune-tokenize", &["data", "--new-tokenizer", "bpe:300", "--out", "own"])
         .code(1)
-        .stderr(contains("own/train.parquet is not of retune-tokenize"));
+        .stderr(contains("own/train.parquet would be replaced"));
     assert_eq!(content("own/train.parquet"), b"mine");
     run("retune-ingest", &["rows.jsonl", "--out", "own", "--force"]).success();
     run("retune-ingest", &["own/train.parquet", "--out", "own", "--force"])
@@ -56,7 +56,7 @@ fn nothing_is_written_over_an_input_or_another_stages_work() {
     let scores = |predictions: &str, more: &[&str]| {
         run("retune-test", &[&["--predictions", predictions, "--out", "scores"], more].concat())
     };
-    scores("answers.jsonl", &[]).code(1).stderr(contains("scores/report.md is not of retune-test"));
+    scores("answers.jsonl", &[]).code(1).stderr(contains("scores/report.md would be replaced"));
     scores("answers.jsonl", &["--force"]).success();
     scores("scores/predictions.parquet", &["--force"])
         .code(2)

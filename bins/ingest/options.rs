@@ -177,7 +177,7 @@ fn mix(args: &Args, found: &InputSet) -> Result<Mix> {
     let mix = Mix::parse(&args.mix, args.output.seed).map_err(|detail| option("--mix", detail, HINT))?;
     let names: Vec<&str> = found.inputs.iter().map(|input| input.name.as_str()).collect();
     match mix.unused(&names) {
-        Some(pattern) => Err(option("--mix", format!("`{pattern}` fits no file; found: {}", names.join(", ")), HINT)),
+        Some(wrong) => Err(option("--mix", format!("{wrong}; found: {}", names.join(", ")), HINT)),
         None => Ok(mix),
     }
 }

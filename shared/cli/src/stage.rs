@@ -69,7 +69,8 @@ pub fn refuse_to_replace<'a>(
     match replaced.iter().find(|(_, ours)| !ours) {
         Some((name, _)) if !force => {
             let found = out.join(name);
-            Err(anyhow::anyhow!("{} is not of {stage}, which would replace it", found.display()))
+            let detail = "no manifest there says that a stage of retune made it";
+            Err(anyhow::anyhow!("{} would be replaced, and {detail}", found.display()))
                 .hint(format!("choose another folder with {flag}; --force replaces it all the same"))
         }
         _ => Ok(()),

@@ -34,15 +34,23 @@ impl Mix {
         self.parts.is_empty()
     }
 
-    /// The pattern that fits none of the files, if there is one.
-    pub fn unused<'a>(&'a self, files: &[&str]) -> Option<&'a str> {
-        let fits = |pattern: &glob::Pattern| files.iter().any(|file| pattern.matches(file));
-        self.parts.iter().find(|(pattern, _)| !fits(pattern)).map(|(pattern, _)| pattern.as_str())
+    /// What is wrong with a pattern that counts for none of the files, if there is one.
+    pub fn unused(&self, files: &[&str]) -> Option<String> {
+        let used: Vec<usize> = files.iter().filter_map(|file| self.first(file)).collect();
+        let (pattern, _) = self.parts.iter().enumerate().find(|(place, _)| !used.contains(place))?.1;
+        let shadowed = files.iter().any(|file| pattern.matches(file));
+        let why = if shadowed { "fits only files that a pattern before it fits" } else { "fits no file" };
+        Some(format!("`{pattern}` {why}"))
     }
 
     /// The weight of a file's rows.
     pub fn weight(&self, file: &str) -> f64 {
-        self.parts.iter().find(|(pattern, _)| pattern.matches(file)).map_or(1.0, |(_, weight)| *weight)
+        self.first(file).map_or(1.0, |place| self.parts[place].1)
+    }
+
+    /// The pattern that counts for a file.
+    fn first(&self, file: &str) -> Option<usize> {
+        self.parts.iter().position(|(pattern, _)| pattern.matches(file))
     }
 
     /// How often a row is written: the whole part of the weight, and once more by chance for the rest of it. A row of
@@ -74,6 +82,9 @@ mod tests {
         for wrong in ["web", "web=x", "web=-1", "[=1"] {
             assert!(Mix::parse(wrong, 0).is_err(), "{wrong}");
         }
-        assert_eq!(Mix::parse("web*=2", 0).unwrap().unused(&["a.jsonl"]), Some("web*"));
+        let unused = |text: &str| Mix::parse(text, 0).unwrap().unused(&["a.jsonl", "b.jsonl"]);
+        assert_eq!(unused("web*=2").unwrap(), "`web*` fits no file");
+        assert_eq!(unused("*=2,a*=3").unwrap(), "`a*` fits only files that a pattern before it fits");
+        assert_eq!(unused("a*=3,*=2"), None);
     }
 }

@@ -22,7 +22,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 program, table, model = sys.argv[1:4]
-command = [program, "-", "--model", model, "--out", "-", "--overflow", "split", "-q"]
+command = [program, "-", "--model", model, "--out", "-", "--overflow", "split", "--rejects", tempfile.mkdtemp(), "-q"]
 
 
 def piped(stream):
