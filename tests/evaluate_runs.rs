@@ -125,6 +125,18 @@ fn every_split_column_and_suspect_of_a_run_is_accounted_for() {
     for section in ["By topic", "By split", "Loss over training", "Lengths", "Data", "training: learning_rate"] {
         assert!(page.contains(section), "{section}");
     }
+    // Every table that the stages wrote is known.
+    for (file, what) in [
+        ("model/metrics.parquet", "metrics"),
+        ("model/example_losses.parquet", "example_losses"),
+        ("model/throughput.parquet", "throughput"),
+        ("eval/examples.parquet", "losses"),
+        ("eval/suspects.parquet", "suspects"),
+    ] {
+        let told = lab.command("retune-inspect", &[file, "--json"]).assert().success();
+        let told: Value = serde_json::from_slice(&told.get_output().stdout).unwrap();
+        assert_eq!(told["what"], what, "{file}");
+    }
     // Another number of threads, the same bytes.
     lab.run("retune-evaluate", &[&arguments[..], &["--out", "other", "--threads", "1"]].concat());
     for file in ["metrics.json", "examples.parquet", "suspects.parquet", "report.html", "report.md", "report.json"] {

@@ -1,7 +1,9 @@
 //! `retune-inspect`, the real binary, on what the other stages write and on models of other origin.
 
 use crate::support::{program, reference};
-use artifact::{Committed, Example, ExampleWriter, Identity, Kind, Message, OutputFolder, hash_file};
+use artifact::{
+    Committed, Example, ExampleWriter, Identity, Kind, Message, OutputFolder, PlainColumn, hash_file, write_plain_table,
+};
 use assert_cmd::Command;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
@@ -154,6 +156,44 @@ fn rows_of_other_tables_are_printed_whole() {
     retune(&data.join("train.parquet")).assert().success().stdout(contains("examples to tokenize"));
     retune(&tokens.join("train.parquet")).assert().success().stdout(contains("tokens for a trainer"));
     retune(&tokens.join("rejects.parquet")).assert().success().stdout(contains("rejected rows"));
+}
+
+#[test]
+fn findings_are_counted_and_narrowed_down() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = OutputFolder::open(&home.path().join("eval")).unwrap();
+    let text = |values: [&str; 3]| PlainColumn::Text(values.map(str::to_owned).to_vec());
+    let columns = vec![
+        ("id", text(["a", "b", "c"])),
+        ("reason", text(["forgotten", "too_easy", "forgotten"])),
+        ("detail", text(["x", "y", "z"])),
+        ("source_file", text(["raw.jsonl"; 3])),
+        ("source_row", PlainColumn::Count(vec![4, 9, 1002])),
+        ("tuned_loss", PlainColumn::Number(vec![Some(0.5), None, Some(2.0)])),
+    ];
+    let outputs = vec![write_plain_table(folder.stage("suspects.parquet").unwrap(), columns).unwrap()];
+    let identity = Identity::new("retune-evaluate", "0.1.0", &serde_json::json!({}), Vec::new());
+    folder.commit(Committed { outputs, identity, seed: None, rows: None, summary: Value::Null }).unwrap();
+    let suspects = home.path().join("eval/suspects.parquet");
+    let shown = retune(&suspects).assert().success();
+    let shown = String::from_utf8(shown.get_output().stdout.clone()).unwrap();
+    for part in
+        ["rows that stand out", "forgotten 2, too_easy 1", "4 … 1,002, mean 338.3", "0.500 … 2.000, mean 1.250", "z ·"]
+    {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let narrowed = json(retune(&suspects).args(["--where", "reason=forgotten"]));
+    assert_eq!(narrowed["matching_rows"], serde_json::json!([1, 3]));
+    assert_eq!(narrowed["contents"]["tuned_loss"]["numbers"]["mean"], 1.25);
+    let second = json(retune(&home.path().join("eval")).args(["--where", "reason=forgotten", "--row", "2"]));
+    assert_eq!(second["record"]["id"], "c");
+    assert_eq!(json(retune(&suspects).args(["--where", "tuned_loss=.50", "--row", "1"]))["record"]["id"], "a");
+    retune(&suspects)
+        .args(["--where", "tuned_loss=2", "--where", "reason=too_easy", "--row", "1"])
+        .assert()
+        .code(1)
+        .stderr(contains("no row 1 that meets --where"));
+    retune(&suspects).args(["--where", "cause=x"]).assert().code(1).stderr(contains("expected the column cause"));
 }
 
 #[test]

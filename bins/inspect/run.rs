@@ -18,7 +18,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let cached = if args.path.exists() { None } else { in_cache(&args.path.to_string_lossy()) };
     let path = artifact_path(cached.as_deref().unwrap_or(&args.path))?;
     let mut view = match args.row {
-        Some(row) => table::row(&table::table_of(path)?, row.max(1), paint)?,
+        Some(row) => table::row(&table::table_of(path)?, row.max(1), &args.conditions, paint)?,
+        None if !args.conditions.is_empty() => table::describe(&table::table_of(path)?, &args.conditions)?,
         None if path.is_dir() => folder(path, paint)?,
         None => file(path)?,
     };
@@ -83,7 +84,7 @@ fn file(path: &Path) -> Result<View> {
     let read = File::open(path).and_then(|mut file| file.read(&mut head)).map_err(anyhow::Error::from)?;
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     match (&head[..read.min(4)], extension.as_str()) {
-        (b"PAR1", _) | (_, "parquet") => table::describe(path),
+        (b"PAR1", _) | (_, "parquet") => table::describe(path, &[]),
         (b"GGUF", _) | (_, "gguf") => gguf::describe(path),
         (_, "safetensors") => weights_file::describe(path),
         (_, "json") => json_file::describe(path),

@@ -3,20 +3,23 @@
 use crate::token_row;
 use crate::view::{Paint, View};
 use anyhow::{Result, anyhow};
-use artifact::{Manifest, TableFacts, TokenReader, read_row};
+use artifact::{Condition, Content, Manifest, Overview, TableFacts, TokenReader, read_row};
 use cli::Hint;
 use cli::format::{bytes, count, percent};
+use report::decimal;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Tables of a folder, in the order in which one wants to look at them.
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 9] = [
     "train.parquet",
     "validation.parquet",
     "test.parquet",
     "predictions.parquet",
     "examples.parquet",
+    "suspects.parquet",
     "metrics.parquet",
+    "example_losses.parquet",
     "rejects.parquet",
 ];
 
@@ -33,27 +36,38 @@ pub(crate) fn table_of(path: &Path) -> Result<PathBuf> {
         .hint("name a Parquet file")
 }
 
+/// The words for a table of examples, which may be large: it is looked into only where that is asked for.
+const EXAMPLES: &str = "examples";
+
 /// What a table is, by its columns.
 fn kind(facts: &TableFacts) -> (&'static str, &'static str) {
-    if facts.has(&["input_ids", "labels"]) {
-        ("tokens", "tokens for a trainer")
-    } else if facts.has(&["record", "code", "detail"]) {
-        ("rejects", "rejected rows, each with its reason")
-    } else if facts.has(&["prediction", "reference"]) {
-        ("predictions", "generated answers beside their references")
-    } else if facts.has(&["step", "loss"]) {
-        ("metrics", "figures of a training run, step by step")
-    } else if facts.has(&["trained_tokens", "loss"]) {
-        ("losses", "the loss of each example")
-    } else if facts.has(&["messages"]) || facts.has(&["text"]) || facts.has(&["prompt", "completion"]) {
-        ("examples", "examples to tokenize")
-    } else {
-        ("table", "a table of no kind that retune knows")
-    }
+    let kinds: [(&[&str], _, _); 15] = [
+        (&["input_ids", "labels"], "tokens", "tokens for a trainer"),
+        (&["record", "code", "detail"], "rejects", "rejected rows, each with its reason"),
+        (
+            &["reason", "detail", "source_row"],
+            "suspects",
+            "rows that stand out; retune-ingest --exclude leaves them out",
+        ),
+        (&["overlap", "train_source_file"], "leakage", "test rows that training has seen"),
+        (&["prediction", "reference"], "predictions", "generated answers beside their references"),
+        (&["step", "trained_tokens", "source_row"], "example_losses", "the loss of each example over training"),
+        (&["step", "tokens_per_second"], "throughput", "how long each step of training took"),
+        (&["model", "new_tokens", "seconds"], "throughput", "how long each answer took"),
+        (&["step", "loss"], "metrics", "figures of a training run, step by step"),
+        (&["trained_tokens", "loss"], "losses", "the loss of each example"),
+        (&["chosen_tokens", "rejected_tokens"], "pairs", "log-probabilities of chosen and rejected answers"),
+        (&["answer", "tuned", "tuned_norm"], "choices", "questions, their answers and what was chosen"),
+        (&["messages"], EXAMPLES, "examples to tokenize"),
+        (&["text"], EXAMPLES, "examples to tokenize"),
+        (&["prompt", "completion"], EXAMPLES, "examples to tokenize"),
+    ];
+    let found = kinds.into_iter().find(|(columns, ..)| facts.has(columns));
+    found.map_or(("table", "a table of no kind that retune knows"), |(_, word, what)| (word, what))
 }
 
-/// Describes the table.
-pub(crate) fn describe(path: &Path) -> Result<View> {
+/// Describes the table, or its rows that meet the conditions.
+pub(crate) fn describe(path: &Path, conditions: &[Condition]) -> Result<View> {
     let facts = TableFacts::read(path)?;
     let (word, what) = kind(&facts);
     let mut view = View::new(word, format!("{}: {what}", path.display()));
@@ -70,13 +84,24 @@ pub(crate) fn describe(path: &Path) -> Result<View> {
             view.set("stage", manifest.identity.stage.as_str());
         }
     }
-    if word == "tokens" {
+    let is_finding = !["tokens", EXAMPLES, "table"].contains(&word);
+    let overview = match is_finding || !conditions.is_empty() {
+        true => Overview::read(path, conditions)?,
+        false => Overview::default(),
+    };
+    if !conditions.is_empty() {
+        view.sections[0].fact("meet --where", count(overview.rows.len() as u64));
+        view.set("matching_rows", overview.rows.clone());
+    } else if word == "tokens" {
         count_tokens(&mut view, path)?;
     }
     let columns = view.section("columns");
     for (name, kind) in &facts.columns {
-        columns.fact(name, kind);
+        let content = overview.columns.iter().find(|(column, _)| column == name).map(|(_, content)| content);
+        columns
+            .fact(name, content.map_or_else(|| kind.clone(), |content| format!("{kind}  {}", in_words(kind, content))));
     }
+    first_rows(&mut view, path, &overview.rows)?;
     view.set("rows", facts.rows);
     view.set(
         "columns",
@@ -86,7 +111,56 @@ pub(crate) fn describe(path: &Path) -> Result<View> {
             .map(|(name, kind)| (name.clone(), Value::from(kind.as_str())))
             .collect::<serde_json::Map<_, _>>(),
     );
+    if is_finding {
+        let contents =
+            overview.columns.iter().map(|(name, content)| Ok((name.clone(), serde_json::to_value(content)?)));
+        view.set("contents", contents.collect::<Result<serde_json::Map<_, _>>>()?);
+    }
     Ok(view)
+}
+
+/// What a column of this kind holds, for people.
+fn in_words(kind: &str, content: &Content) -> String {
+    let shown = |value: f64| if kind.contains("Int") && value >= 0.0 { count(value as u64) } else { decimal(value) };
+    match content {
+        Content::Numbers { least, greatest, .. } if least == greatest => shown(*least),
+        Content::Numbers { least, mean, greatest } => {
+            format!("{} … {}, mean {}", shown(*least), shown(*greatest), decimal(*mean))
+        }
+        Content::Values(values) => {
+            let counted = values.iter().map(|(value, rows)| format!("{} {}", excerpt(value, 40), count(*rows)));
+            counted.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// The first rows in a line each.
+fn first_rows(view: &mut View, path: &Path, rows: &[u64]) -> Result<()> {
+    const SHOWN: usize = 5;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let section = view.section(if rows.len() > SHOWN { "first rows (--row N shows one whole)" } else { "rows" });
+    for &number in rows.iter().take(SHOWN) {
+        let row = read_row(path, number)?.unwrap_or_default();
+        let texts = row.iter().filter_map(|(name, value)| match value {
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+            Value::String(text) => Some(excerpt(text, 40)),
+            Value::Number(number) if number.is_f64() => Some(format!("{name} {}", decimal(number.as_f64()?))),
+            other => Some(format!("{name} {other}")),
+        });
+        section.fact(count(number), excerpt(&texts.collect::<Vec<_>>().join(" · "), 160));
+    }
+    Ok(())
+}
+
+/// The beginning of a text on one line.
+fn excerpt(text: &str, longest: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(longest) {
+        Some((cut, _)) => format!("{}…", &line[..cut]),
+        None => line,
+    }
 }
 
 fn count_tokens(view: &mut View, path: &Path) -> Result<()> {
@@ -113,12 +187,18 @@ fn count_tokens(view: &mut View, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Shows one row, counted from one.
-pub(crate) fn row(path: &Path, number: u64, paint: Paint) -> Result<View> {
+/// Shows one row, counted from one among those that meet the conditions.
+pub(crate) fn row(path: &Path, asked: u64, conditions: &[Condition], paint: Paint) -> Result<View> {
     let facts = TableFacts::read(path)?;
+    let met = if conditions.is_empty() { Vec::new() } else { Overview::read(path, conditions)?.rows };
+    let (all, number) = match conditions {
+        [] => (facts.rows, asked),
+        _ => (met.len() as u64, met.get(asked as usize - 1).copied().unwrap_or_default()),
+    };
     let Some(row) = read_row(path, number)? else {
-        return Err(anyhow!("{} has no row {number}", path.display()))
-            .hint(format!("it has {}, counted from 1", cli::format::plural(facts.rows, "row")));
+        let such = if conditions.is_empty() { "" } else { " that meets --where" };
+        return Err(anyhow!("{} has no row {asked}{such}", path.display()))
+            .hint(format!("it has {}, counted from 1", cli::format::plural(all, "row")));
     };
     let (word, what) = kind(&facts);
     if word == "tokens" {
