@@ -255,6 +255,14 @@ fn runs_are_set_side_by_side() {
     let printed = String::from_utf8(compared.get_output().stdout.clone()).unwrap();
     assert!(printed.contains("differ in one setting: train learning_rate 0.001 against 0.005."), "{printed}");
     assert!(printed.contains("evaluate tuned loss") && stderr(&compared).is_empty(), "{}", stderr(&compared));
+    assert!(!printed.contains("files that differ"), "{printed}");
+    // Figures of other data are no better or worse.
+    lab.run("retune-tokenize", &["data", "--model", "MODEL", "--max-length", "40", "--out", "short"]);
+    lab.run("retune-evaluate", &["short", "--model", "MODEL", "--adapter", "b/model", "--out", "c/eval"]);
+    lab.run("retune-evaluate", &["--compare", "a/eval", "c/eval", "--out", "other"]);
+    let page = fs::read_to_string(lab.path("other/report.md")).unwrap();
+    let why = "were measured on files that differ (evaluate tokens/validation.parquet)";
+    assert!(page.contains(why) && !page.contains("is better than"), "{page}");
     let mut nothing = lab.command("retune-evaluate", &["--compare", "a", "data/nothing"]);
     nothing.assert().code(1).stderr(contains("is no run"));
     lab.command("retune-evaluate", &["--compare", "a"]).assert().code(2);

@@ -355,6 +355,25 @@ fn many_labels_show_their_largest_confusions_first() {
 }
 
 #[test]
+fn answers_that_are_no_label_are_told() {
+    let folder = TempDir::new().unwrap();
+    let (file, out) = (folder.path().join("answers.jsonl"), folder.path().join("scores"));
+    let told = |wrong: usize| {
+        let row = |place: usize| {
+            let answer = if place < wrong { "c" } else { "a" };
+            json!({ "prediction": answer, "reference": if place.is_multiple_of(2) { "a" } else { "b" } })
+        };
+        lines(&file, &(0..30).map(row).collect::<Vec<_>>());
+        let mut command = program("retune-test");
+        command.arg("--predictions").arg(&file).arg("--out").arg(&out).args(["--metrics", "accuracy"]);
+        command.assert().success();
+        fs::read_to_string(out.join("report.md")).unwrap()
+    };
+    assert!(told(10).contains("- 10 of 30 answers are none of the 2 labels"));
+    assert!(!told(2).contains("none of the 2 labels"), "a slip or two is no finding");
+}
+
+#[test]
 fn any_of_several_labels_is_right_and_the_base_may_take_another() {
     let folder = TempDir::new().unwrap();
     let (file, out) = (folder.path().join("answers.jsonl"), folder.path().join("scores"));

@@ -29,8 +29,21 @@ struct Finding {
 impl Finding {
     /// The figure as it is shown: what counts steps has no decimals.
     fn text(self) -> String {
-        let whole = self.higher_is_better.is_none() && self.value >= 0.0 && self.value.fract() == 0.0;
-        if whole { report::count(self.value as u64) } else { decimal(self.value) }
+        if self.is_count() { report::count(self.value as u64) } else { decimal(self.value) }
+    }
+
+    fn is_count(self) -> bool {
+        self.higher_is_better.is_none() && self.value >= 0.0 && self.value.fract() == 0.0
+    }
+
+    /// The figure with its difference to that of another run.
+    fn beside(self, first: Self) -> String {
+        let difference = self.value - first.value;
+        let shown = match difference {
+            _ if !(self.is_count() && first.is_count()) || difference == 0.0 => signed(difference),
+            _ => format!("{}{}", if difference < 0.0 { '−' } else { '+' }, report::count(difference.abs() as u64)),
+        };
+        format!("{} ({shown})", self.text())
     }
 }
 
@@ -43,6 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let paths = &args.compare;
     let runs: Vec<RunFacts> =
         names(paths).into_iter().zip(paths).map(|(name, path)| RunFacts::read(name, path)).collect::<Result<_>>()?;
+    let incomparable: Vec<String> = runs.iter().skip(1).filter_map(|run| other_data(run, &runs[0])).collect();
     let tables = Tables { results: results(&runs), settings: changed(&runs, false), inputs: changed(&runs, true) };
     let json = json!({
         "runs": runs.iter().map(|run| &run.name).collect::<Vec<_>>(),
@@ -50,6 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         "results": values(&runs, |run| run.results.iter().map(|(k, v)| (k.clone(), json!(v.value))).collect()),
     });
     let mut text = tables.text(cli::width());
+    text.extend(incomparable.iter().map(|why| format!("\n{why}\n")));
     if let Some(out) = args.output.out.as_deref() {
         let mut inputs = Vec::new();
         for (number, run) in runs.iter().enumerate() {
@@ -162,6 +177,19 @@ impl RunFacts {
         }
     }
 
+    /// The inputs on which figures of this run were measured, where those of another were measured on other content.
+    fn measured_otherwise<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a str> {
+        const DATA: [&str; 3] = ["train input validation.parquet", "evaluate input tokens/", "test input test.parquet"];
+        let own = self.settings.iter().filter(|(name, _)| DATA.iter().any(|data| name.starts_with(data)));
+        own.filter(|(name, hash)| other.settings.get(*name).is_some_and(|known| known != *hash))
+            .map(|(name, _)| name.as_str())
+    }
+
+    /// Whether the figures of a stage were measured on the same content in both runs.
+    fn compares(&self, other: &Self, stage: &str) -> bool {
+        self.measured_otherwise(other).all(|input| input.split(' ').next() != Some(stage))
+    }
+
     fn figures(&mut self, summary: &Value, prefix: &str, names: &[(&str, Option<bool>)]) {
         for (name, better) in names {
             self.figure(format!("{prefix} {name}"), &summary[*name], *better);
@@ -232,13 +260,18 @@ fn stage_place(name: &str) -> usize {
     STAGES.iter().position(|(stage, _)| name.starts_with(stage)).unwrap_or(STAGES.len())
 }
 
-/// The values as cells show them: of lists only the items that some run lacks, and how many all share.
+/// Characters of a list that is shown whole.
+const SHORT_LIST: usize = 48;
+
+/// The values as cells show them: of long lists only the items that some run lacks, and how many all share.
 fn shown(values: &[Option<&String>]) -> Vec<String> {
     let whole = || values.iter().map(|value| value.map_or("–".to_owned(), Clone::clone)).collect();
     let list = |value: Option<&String>| serde_json::from_str::<Vec<Value>>(value?).ok();
     let Some(lists) = values.iter().copied().map(list).collect::<Option<Vec<_>>>() else { return whole() };
     let shared = |item: &Value| lists.iter().all(|list| list.contains(item));
     let common = lists[0].iter().filter(|item| shared(item)).count();
+    let common = if values.iter().flatten().all(|value| value.len() <= SHORT_LIST) { 0 } else { common };
+    let shared = |item: &Value| common > 0 && shared(item);
     let text = |item: &Value| item.as_str().map_or_else(|| item.to_string(), str::to_owned);
     let cell = |list: &Vec<Value>| {
         let own: Vec<String> = list.iter().filter(|item| !shared(item)).map(text).collect();
@@ -262,17 +295,18 @@ fn results(runs: &[RunFacts]) -> Table {
     names.sort_by_key(|name| stage_place(name));
     for name in names {
         let first = runs[0].results.get(name);
+        let stage = name.split(' ').next().unwrap_or_default();
         let cell = |(number, run): (usize, &RunFacts)| match (run.results.get(name), first) {
             (None, _) => Cell::plain("–"),
             (Some(own), Some(first)) if number > 0 => {
                 let difference = own.value - first.value;
                 let tone = match own.higher_is_better {
-                    _ if difference == 0.0 => Tone::Neutral,
+                    _ if difference == 0.0 || !run.compares(&runs[0], stage) => Tone::Neutral,
                     Some(higher) if higher == (difference > 0.0) => Tone::Good,
                     Some(_) => Tone::Bad,
                     None => Tone::Neutral,
                 };
-                Cell::toned(format!("{} ({})", own.text(), signed(difference)), tone)
+                Cell::toned(own.beside(*first), tone)
             }
             (Some(own), _) => Cell::plain(own.text()),
         };
@@ -318,10 +352,14 @@ impl Tables {
     fn document(self, runs: &[RunFacts]) -> Document {
         let counted =
             |number: usize, tone| self.results.rows.iter().filter(|row| row[number + 1].tone == tone).count() as u64;
-        let notes = (1..runs.len()).map(|number| {
+        let notes = (1..runs.len()).flat_map(|number| {
+            let note = other_data(&runs[number], &runs[0]);
             let (better, worse) = (counted(number, Tone::Good), counted(number, Tone::Bad));
+            let none = note.is_some() && better + worse == 0;
             let better = cli::format::plural(better, "figure");
-            format!("{} is better than {} in {better} and worse in {worse}.", runs[number].name, runs[0].name)
+            let (own, first) = (&runs[number].name, &runs[0].name);
+            let judged = (!none).then(|| format!("{own} is better than {first} in {better} and worse in {worse}."));
+            note.into_iter().chain(judged)
         });
         let verdict = Verdict { notes: notes.collect(), ..Verdict::new(Tone::Neutral, self.sentence()) };
         let sections = [
@@ -343,6 +381,18 @@ impl Tables {
                 .collect(),
         }
     }
+}
+
+/// That some figures of two runs do not compare, and which.
+fn other_data(run: &RunFacts, first: &RunFacts) -> Option<String> {
+    let inputs: Vec<String> = run.measured_otherwise(first).map(|name| name.replace(INPUT, " ")).collect();
+    let (own, other) = (&run.name, &first.name);
+    (!inputs.is_empty()).then(|| {
+        format!(
+            "{own} and {other} were measured on files that differ ({}): these figures need not tell which is better.",
+            inputs.join(", ")
+        )
+    })
 }
 
 /// The name of a row, and where they are short its values.

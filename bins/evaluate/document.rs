@@ -87,8 +87,11 @@ pub(crate) fn verdict(summary: &Summary, run: Option<&Run>) -> Verdict {
         notes.push(if share > FORGETS {
             // Better at the task and worse at all else is no plain success.
             tone = if tone == Tone::Good { Tone::Caution } else { tone };
+            // Not beside the advice to train longer.
+            let improving = run.is_some_and(|run| run.fit.verdict == FitVerdict::StillImproving);
+            let shorter = if improving { "" } else { ", fewer epochs," };
             format!(
-                "It forgot: loss on general text rose from {} to {} ({share:+.1} %). A lower learning rate, fewer epochs, or some general text among the training rows keeps more.",
+                "It forgot: loss on general text rose from {} to {} ({share:+.1} %). A lower learning rate{shorter} or some general text among the training rows keeps more.",
                 decimal(base.loss),
                 decimal(general.tuned.loss)
             )

@@ -185,6 +185,7 @@ impl Findings<'_> {
                 verdict.tone = Tone::Caution;
             }
         }
+        verdict.notes.extend(self.no_labels());
         let ended = |end: &str| self.generation.and_then(|facts| facts.finish.get(end).copied()).unwrap_or(0);
         let cut = ended("length") + ended("context");
         if cut > 0 {
@@ -195,6 +196,20 @@ impl Findings<'_> {
         }
         verdict.notes.extend(self.oddities.iter().cloned());
         verdict
+    }
+
+    /// Says so where many answers are no label at all, and labels are few.
+    fn no_labels(&self) -> Option<String> {
+        let confusion = self.scores.confusion.as_ref()?;
+        let labels = confusion.labels().count();
+        let outside: usize = confusion.labels().map(|label| confusion.outside(label)).sum();
+        let rows = self.predictions.id.len();
+        (labels <= LARGEST_TABLE && outside * 10 >= rows).then(|| {
+            format!(
+                "{outside} of {rows} answers are none of the {labels} labels: longer training, or the labels named in the \
+                 prompt, teach the model to keep to them."
+            )
+        })
     }
 
     fn classes(&self) -> Option<Section> {

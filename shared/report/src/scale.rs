@@ -65,7 +65,8 @@ impl Scale {
     pub(crate) fn ticks(&self) -> Vec<Tick> {
         if self.logarithmic {
             let inside = marks(self.low, self.high).filter(|mark| (self.low..=self.high).contains(mark));
-            return inside.map(|mark| Tick { at: self.at(mark), label: mark.to_string() }).collect();
+            let label = |mark: f64| if mark < 1e-4 { format!("{mark:e}") } else { mark.to_string() };
+            return inside.map(|mark| Tick { at: self.at(mark), label: label(mark) }).collect();
         }
         let first = (self.low / self.step - 1e-9).ceil() as i64;
         let last = (self.high / self.step + 1e-9).floor() as i64;
@@ -113,6 +114,8 @@ mod tests {
         let labels: Vec<_> = scale.ticks().into_iter().map(|tick| tick.label).collect();
         assert_eq!(labels, ["0.1", "0.2", "0.5", "1", "2", "5", "10", "20"]);
         assert_eq!((scale.at(0.1), scale.at(20.0)), (300.0, 0.0));
+        let labels = Scale::suited(2e-6, 1e-3, 300.0, 0.0, 5).ticks().into_iter().map(|tick| tick.label);
+        assert!(labels.clone().all(|label| label.len() <= 6) && labels.clone().any(|label| label == "5e-5"));
         assert!(scale.is_logarithmic() && !Scale::suited(0.0, 13.7, 300.0, 0.0, 5).is_logarithmic());
         assert!(!Scale::suited(1.0, 13.7, 300.0, 0.0, 5).is_logarithmic());
     }
