@@ -93,6 +93,17 @@ fn classification_table_by_template() {
 }
 
 #[test]
+fn a_kept_null_stays_one() {
+    let bench = Bench::new();
+    let row = |n: usize, kept: &str| format!("{{\"text\":\"{n}\"{kept}}}\n");
+    bench.write("a.jsonl", [row(1, ",\"k\":null"), row(2, ",\"k\":\"\""), row(3, "")].concat());
+    bench.ingest(&["a.jsonl", "--as", "train", "--keep", "k"]).succeeded();
+    let kept: Vec<Option<String>> =
+        bench.examples("train").into_iter().map(|mut example| example.extra.remove(0)).collect();
+    assert_eq!(kept, [None, Some(String::new()), None]);
+}
+
+#[test]
 fn standard_input_folders_and_mixed_kinds() {
     let bench = Bench::new();
     bench.ingest_with(&["-", "--as", "train"], "{\"text\":\"a\"}\n").succeeded();

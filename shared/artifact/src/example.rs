@@ -228,6 +228,8 @@ fn messages_column<'a>(rows: impl Iterator<Item = &'a [Message]>) -> ArrayRef {
     Arc::new(list.finish())
 }
 
+const INGEST_FIRST: &str = "run retune-ingest on the file first: it makes examples of any data set";
+
 /// Reads examples from a table, whoever wrote it: only the columns that its kind needs must be there.
 pub struct ExampleReader {
     table: TableReader,
@@ -244,12 +246,12 @@ impl ExampleReader {
         let table = TableReader::open(path)?;
         let prompted = table.has("prompt") && table.has("completion");
         if !prompted && !table.has("messages") && !table.has("text") {
-            table.require(&["messages"], "run retune-ingest on the file first: it makes examples of any data set")?;
+            table.require(&["messages"], INGEST_FIRST)?;
         }
         let kept = |field: &&Arc<Field>| {
             let ours = EXAMPLE_COLUMNS.contains(&field.name().as_str())
                 || ["prompt", "completion"].contains(&field.name().as_str());
-            !ours && can_cast_types(field.data_type(), &DataType::Utf8)
+            !ours && !field.data_type().is_nested() && can_cast_types(field.data_type(), &DataType::Utf8)
         };
         let extra = table.schema().fields().iter().filter(kept).map(|field| field.name().clone()).collect();
         Ok(Self { table, extra, row: 0 })
@@ -275,7 +277,13 @@ impl ExampleReader {
             if !self.table.has(name) {
                 return Ok(None);
             }
-            self.table.column(&batch, name, &DataType::Utf8).map(Some)
+            let column = self.table.column(&batch, name, &DataType::Utf8);
+            column.map(Some).map_err(|error| match error {
+                ArtifactError::Unexpected { path, expected, found, .. } => {
+                    ArtifactError::Unexpected { path, expected, found, hint: INGEST_FIRST.into() }
+                }
+                other => other,
+            })
         };
         let turns = |name: &str| -> Result<Option<MessageColumn>> {
             if !self.table.has(name) {
@@ -348,7 +356,7 @@ impl MessageColumn {
             path: table.path().into(),
             expected: format!("the column {name} as a list of structs with role and content"),
             found,
-            hint: "run retune-ingest on the file first: it makes examples of any data set".into(),
+            hint: INGEST_FIRST.into(),
         };
         let column = batch.column_by_name(name).ok_or_else(|| unexpected("no such column".into()))?;
         let inner = match column.data_type() {
@@ -367,6 +375,9 @@ impl MessageColumn {
         let structs: &StructArray = values.as_struct_opt().ok_or_else(|| unexpected(column.data_type().to_string()))?;
         let field = |name: &str, kind: &DataType| -> Result<Option<ArrayRef>> {
             let Some(array) = structs.column_by_name(name) else { return Ok(None) };
+            if array.data_type().is_nested() {
+                return Err(unexpected(format!("{name} as {}", array.data_type())));
+            }
             arrow::compute::cast(array, kind).map(Some).map_err(|e| unexpected(e.to_string()))
         };
         if structs.column_by_name("role").is_none() {

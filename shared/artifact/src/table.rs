@@ -278,6 +278,10 @@ impl TableReader {
         if column.data_type() == wanted {
             return Ok(column.clone());
         }
+        // Arrow would spell lists and structs in a form for people, which nobody reads again.
+        if wanted == &DataType::Utf8 && column.data_type().is_nested() {
+            return Err(unexpected(column.data_type().to_string()));
+        }
         let converted = cast(column, wanted).map_err(|_| unexpected(column.data_type().to_string()))?;
         if converted.null_count() > column.null_count() {
             return Err(unexpected(format!("{} values that do not fit", column.data_type())));

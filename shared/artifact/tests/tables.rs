@@ -1,6 +1,10 @@
 //! Every table comes back as it was written, and tables of other tools are read where they can be.
 
-use arrow::array::{ArrayRef, AsArray, Int64Builder, LargeListBuilder, LargeStringArray, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Builder, LargeListBuilder, LargeStringArray, ListArray, RecordBatch, StructArray,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field};
 use artifact::{
     Code, Example, ExampleReader, ExampleWriter, IGNORED, Kind, Message, MetricsRow, OutputFolder, PackedExample,
     PredictionColumn, Predictions, Reject, RejectWriter, Span, TokenReader, TokenRow, TokenWriter, read_metrics,
@@ -168,6 +172,33 @@ fn a_missing_column_is_named_with_those_that_are_there() {
     let error = TokenReader::open(&path).err().expect("no labels");
     assert!(error.to_string().ends_with("expected the column labels, found the columns input_ids, note"), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("retune-tokenize")));
+}
+
+/// Of TRL: prompt and completion as lists of turns, and contents in parts, which text would only paraphrase.
+#[test]
+fn lists_and_structs_are_not_taken_for_text() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("turns.parquet");
+    let text: ArrayRef = Arc::new(LargeStringArray::from(vec!["x"]));
+    let turn: ArrayRef =
+        Arc::new(StructArray::from(vec![(Arc::new(Field::new("content", DataType::LargeUtf8, true)), text.clone())]));
+    let columns = [("prompt", turn.clone()), ("completion", text.clone()), ("note", turn.clone())];
+    write_batch(&path, &RecordBatch::try_from_iter(columns).expect("a batch"));
+    let mut reader = ExampleReader::open(&path).expect("opened");
+    assert_eq!(reader.extra(), [""; 0]);
+    let error = reader.next_batch().expect_err("no text");
+    assert!(error.to_string().contains("expected the column prompt as Utf8, found Struct"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("retune-ingest")));
+
+    let parts = StructArray::from(vec![
+        (Arc::new(Field::new("role", DataType::LargeUtf8, true)), text),
+        (Arc::new(Field::new("content", turn.data_type().clone(), true)), turn),
+    ]);
+    let item = Arc::new(Field::new("item", parts.data_type().clone(), true));
+    let messages: ArrayRef = Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([1]), Arc::new(parts), None));
+    write_batch(&path, &RecordBatch::try_from_iter([("messages", messages)]).expect("a batch"));
+    let error = ExampleReader::open(&path).expect("opened").next_batch().expect_err("no text").to_string();
+    assert!(error.contains("found content as Struct"), "{error}");
 }
 
 #[test]

@@ -180,7 +180,7 @@ impl Error {
             Self::Missing { nearest: None, .. } => Some("check the path; quote a glob such as 'data/*.jsonl'".into()),
             Self::NothingFound { .. } => Some(
                 "data files end in .jsonl .json .csv .tsv .parquet .arrow .txt, or one of these with .gz .zst .bz2 .xz; \
-                 name a file of another ending by itself"
+                 name a file of another ending by itself, and one that is hidden (by . or _)"
                     .into(),
             ),
             Self::Empty { .. } => Some("leave this file out, or check how it was written".into()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use artifact::{Code, Example};
 
 use super::plan::{FilePlan, asked};
-use super::{Options, SplitBy};
+use super::{KeptColumn, Options, SplitBy};
 use crate::duplicates::{Dedup, Signature, signature};
 use crate::identity::{hexadecimal, identity, prompt_identity, text_identity};
 use crate::leaks::sketch;
@@ -107,8 +107,9 @@ pub(super) fn convert(job: Job, options: &Options) -> Converted {
 }
 
 fn shape(mut record: Record, plan: &FilePlan, keys: &TurnKeys, options: &Options) -> Outcome {
-    let text_at = |path: &crate::mapping::FieldPath, record: &Record| path.find(record).map(|found| found.text("\n"));
-    let extra: Vec<Option<String>> = options.keep.iter().map(|kept| text_at(&kept.path, &record)).collect();
+    let kept =
+        |kept: &KeptColumn| kept.path.find(&record).filter(|found| !found.is_null()).map(|found| found.text("\n"));
+    let extra: Vec<Option<String>> = options.keep.iter().map(kept).collect();
     let group = match &options.split_by {
         SplitBy::Column(column) => record.get(column).map(as_text),
         _ => None,

@@ -168,7 +168,7 @@ fn folder(root: &Path) -> Result<Found> {
         }
         match container::by_name(&path) {
             _ if hidden => found.passed_over.push((path, "hidden: a name that begins with . or _")),
-            _ if !kind.is_file() => {}
+            _ if !kind.is_file() => found.passed_over.push((path, "a pipe or a device")),
             _ if is_note(&path) => found.passed_over.push((path, "a note about the data")),
             Some(kind) if kind.is_text() => texts.push(path),
             Some(_) => found.files.push(path),

@@ -123,6 +123,11 @@ fn collect<'a>(value: &'a Value, steps: &[Step], into: &mut Vec<&'a Value>) {
 }
 
 impl Found<'_> {
+    /// Whether there is nothing.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::One(Value::Null))
+    }
+
     /// As text; several values are joined by `separator`.
     pub fn text(&self, separator: &str) -> String {
         match self {
