@@ -87,6 +87,7 @@ fn what_cannot_be_measured_is_refused_before_or_with_its_row() {
     run(&["--resamples", "1000000000"]).code(2).stderr(contains("0..=100000"));
     run(&["--gate", "exact_match>=80"]).code(2).stderr(contains("did you mean 0.8?"));
     run(&["--gate", "x>=80", "--scorer", "x=awk '{ print 90 }'"]).success();
+    run(&["--gate", "bleu>=0.3"]).stderr(contains("bleu counts from 0 to 100; did you mean 30?"));
     fs::remove_dir_all(&out).unwrap();
     assert!(!out.join("manifest.json").exists());
     lines(&file, &[json!({ "prediction": "a", "reference": [] })]);

@@ -91,7 +91,7 @@ pub(crate) struct Args {
         long,
         value_name = "SECONDS",
         default_value_t = 1800,
-        value_parser = clap::value_parser!(u64).range(1..),
+        value_parser = clap::value_parser!(u64).range(1..=31_536_000),
         help_heading = "Scores"
     )]
     pub(crate) scorer_timeout: u64,

@@ -70,6 +70,10 @@ impl Wanted {
         };
         let gates: Vec<Gate> =
             gates.iter().map(|text| Gate::parse(text, &resolve).map_err(gate_usage)).collect::<Result<_>>()?;
+        for (gate, likely) in gates.iter().filter_map(|gate| Some((gate, gate.likely_percentage()?))) {
+            let Gate { text, metric, .. } = gate;
+            cli::warn(&format!("the gate `{text}`: {metric} counts from 0 to 100; did you mean {likely}?"));
+        }
         let named = metrics.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
         let gated = gates.iter().map(|gate| gate.metric.clone());
         let known = |name: &String| !own.contains(name) && cost::unit_of(name).is_none();

@@ -55,6 +55,8 @@ pub struct Gate {
     pub level: Option<f64>,
     /// What value and threshold are counted in.
     pub unit: Unit,
+    /// Every value that the metric can have.
+    pub range: RangeInclusive<f64>,
 }
 
 /// Why a gate could not be understood or judged.
@@ -221,14 +223,15 @@ impl Gate {
         let unknown = || GateError::UnknownMetric { gate: gate(), name: name.to_owned() };
         let Gauge { name: metric, unit, range } = resolve(name).ok_or_else(unknown)?;
         let threshold = unit.parse(text, number)?;
-        let found = Self { text: gate(), metric, minus_baseline, comparison, threshold, level, unit };
-        found.is_open(&range)?;
+        let found = Self { text: gate(), metric, minus_baseline, comparison, threshold, level, unit, range };
+        found.is_open()?;
         Ok(found)
     }
 
     /// Refuses a threshold that decides the gate before anything is measured. One at an end of the range may be meant: it
     /// asks for the best, or for no more than a value.
-    fn is_open(&self, range: &RangeInclusive<f64>) -> Result<(), GateError> {
+    fn is_open(&self) -> Result<(), GateError> {
+        let range = &self.range;
         let width = range.end() - range.start();
         let (from, to) = if self.minus_baseline { (-width, width) } else { (*range.start(), *range.end()) };
         let Self { threshold, comparison, .. } = *self;
@@ -269,6 +272,13 @@ fn parse_level(gate: &str, text: &str) -> Result<f64, GateError> {
 }
 
 impl Gate {
+    /// What was probably meant by a share where the metric counts to 100.
+    pub fn likely_percentage(&self) -> Option<f64> {
+        let is_share = self.threshold > 0.0 && self.threshold < 1.0 && !self.minus_baseline;
+        // To six places: 0.29 is 29.
+        (is_share && *self.range.end() == 100.0).then(|| (1e8 * self.threshold).round() / 1e6)
+    }
+
     /// Judges the gate.
     pub fn judge(&self, input: &dyn GateInput) -> GateOutcome {
         let value = match self.level {
@@ -357,6 +367,9 @@ mod tests {
         assert!(
             error("f1>1").contains("never") && error("f1<0").contains("never") && error("ter<=-1").contains("never")
         );
+        assert_eq!(parse("bleu>=0.3").expect("a gate").likely_percentage(), Some(30.0));
+        assert!(parse("bleu>=30").expect("a gate").likely_percentage().is_none());
+        assert!(parse("f1>=0.3").expect("a gate").likely_percentage().is_none());
         for open in ["f1>=1", "f1<=0", "f1>=0", "f1-baseline>=-1", "ter<=250", "ter-baseline<=-3", "bleu>=100"] {
             assert!(parse(open).is_ok(), "{open}");
         }

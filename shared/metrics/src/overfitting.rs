@@ -90,7 +90,9 @@ pub fn judge_fit(train: &[CurvePoint], validation: &[CurvePoint]) -> Overfitting
     evidence.train_at_end = mean_before(train, validation, last.step);
     evidence.gap = evidence.train_at_end.map(|loss| last.loss - loss);
     let first = validation[0];
-    if last.loss > best.loss * (1.0 + TURN) && best.step < last.step {
+    if first.step == 0 && best.step == 0 && last.loss > first.loss * (1.0 + TURN) {
+        evidence.worsened(validation, last);
+    } else if last.loss > best.loss * (1.0 + TURN) && best.step < last.step {
         evidence.turned(first, best, last);
     } else if best.loss >= first.loss * (1.0 - TURN / 2.0) && first.step == 0 {
         evidence.not_learning(first, last);
@@ -154,6 +156,20 @@ impl Overfitting {
         );
         self.advice
             .push("Raise the learning rate or train longer; check that the trained tokens are the answers.".to_owned());
+    }
+
+    /// No step was as good as the model before the first one.
+    fn worsened(&mut self, validation: &[CurvePoint], last: CurvePoint) {
+        self.verdict = FitVerdict::NotLearning;
+        let lowest = validation[1..].iter().copied().min_by(|a, b| a.loss.total_cmp(&b.loss)).unwrap_or(last);
+        self.sentence = format!(
+            "Training made validation worse from the start: its loss was {:.4} before the first step, {:.4} at best (step {}) and {:.4} at the end.",
+            validation[0].loss, lowest.loss, lowest.step, last.loss
+        );
+        self.advice.push(
+            "Lower the learning rate, and check that the validation rows are of the same kind as the training rows."
+                .to_owned(),
+        );
     }
 
     fn turned(&mut self, first: CurvePoint, best: CurvePoint, last: CurvePoint) {
@@ -246,6 +262,11 @@ mod tests {
         assert_eq!(verdict(&[3.0, 2.0, 1.99, 1.985, 1.987]), FitVerdict::WellFitted);
         assert_eq!(verdict(&[0.3, 0.03, 0.024, 0.0237, 0.0234]), FitVerdict::WellFitted);
         assert_eq!(verdict(&[3.0, 3.0, 3.0]), FitVerdict::NotLearning);
+        let worse = judge_fit(&falling, &curve(&[2.0, 2.3, 2.2, 2.5]));
+        assert_eq!(worse.verdict, FitVerdict::NotLearning);
+        assert!(
+            worse.sentence.ends_with("2.0000 before the first step, 2.2000 at best (step 20) and 2.5000 at the end.")
+        );
         assert_eq!(verdict(&[3.0, f64::NAN, 3.0]), FitVerdict::Diverged);
         assert_eq!(verdict(&[3.0]), FitVerdict::Unknown);
         let rising = curve(&[3.0, 2.5, 2.0, 2.5, 3.0]);
