@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -28,7 +29,8 @@ impl Bench {
         let few = Value::from(records[..48].to_vec());
         fs::write(bench.path("pairs.json"), few.to_string()).unwrap();
         bench.ingest("pairs.json", "data");
-        bench.tokenize("data", "tokens").assert().success();
+        let run = bench.tokenize("data", "tokens").assert().success();
+        run.stderr(contains(" pairs → ").and(contains(" of 2 × 96, ")));
         Some(bench)
     }
 

@@ -1,9 +1,9 @@
 //! What the stage tells: lines for people, one JSON document for programs and for the manifest.
 
-use crate::split::Outcome;
+use crate::split::{Outcome, Rules};
 use artifact::Split;
 use cli::format::{count, percent, plural};
-use encoding::{ExampleEncoder, Statistics, sparkline};
+use encoding::{Statistics, sparkline};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -44,6 +44,9 @@ pub(crate) struct SplitSummary {
     pub(crate) untrained_tokens: u64,
     /// Conversations whose turns became examples of their own.
     pub(crate) turn_by_turn: u64,
+    /// Whether each example is a preference pair, whose two sides are in one row.
+    #[serde(skip)]
+    pairs: bool,
     /// The tokens.
     #[serde(flatten)]
     pub(crate) statistics: Statistics,
@@ -51,7 +54,8 @@ pub(crate) struct SplitSummary {
 
 impl Summary {
     /// Gathers the summary.
-    pub(crate) fn new(encoder: &ExampleEncoder, max_length: usize, outcomes: BTreeMap<Split, Outcome>) -> Self {
+    pub(crate) fn new(rules: &Rules<'_>, outcomes: BTreeMap<Split, Outcome>) -> Self {
+        let Rules { encoder, max_length, pairs, .. } = *rules;
         let tokenizer = encoder.tokenizer();
         let token = |id: u32| tokenizer.token(id).unwrap_or_default();
         let splits = outcomes
@@ -65,6 +69,7 @@ impl Summary {
                 untrained_pieces: outcome.untrained_pieces,
                 untrained_tokens: outcome.untrained_tokens,
                 turn_by_turn: outcome.turn_by_turn,
+                pairs,
                 statistics: outcome.statistics,
             })
             .collect();
@@ -100,12 +105,14 @@ impl SplitSummary {
     fn write(&self, text: &mut String, max_length: usize) {
         let Statistics { examples, rows, tokens, trained_fraction, packing_waste, .. } = self.statistics;
         let written = self.examples_read - self.rejected;
-        let pieces = if examples > written { format!(" in {}", plural(examples, "piece")) } else { String::new() };
+        let in_pieces = examples > written && !self.pairs;
+        let pieces = if in_pieces { format!(" in {}", plural(examples, "piece")) } else { String::new() };
+        let row = if self.pairs { format!("2 × {max_length}") } else { max_length.to_string() };
         let _ = writeln!(
             text,
-            "{:<11}{}{pieces} → {} of {max_length}, {} tokens, {} trained, {} of the rows empty",
+            "{:<11}{}{pieces} → {} of {row}, {} tokens, {} trained, {} of the rows empty",
             self.split,
-            plural(written, "example"),
+            plural(written, if self.pairs { "pair" } else { "example" }),
             plural(rows, "row"),
             count(tokens),
             percent(trained_fraction),

@@ -110,7 +110,7 @@ pub(crate) fn run(args: &Args) -> Result<cli::Outcome> {
     }
     let rows = rows(&outcomes);
     warn(&outcomes, args.shard);
-    let summary = Summary::new(&encoder, rules.max_length, outcomes);
+    let summary = Summary::new(&rules, outcomes);
     let report = Report::new(summary.text(&out.display().to_string()), &summary);
     folder.commit(Committed { outputs, identity, seed: None, rows: Some(rows), summary: report.json.clone() })?;
     Ok(cli::Outcome::Done(report))
@@ -138,7 +138,7 @@ fn to_stream(args: &Args, inputs: &Inputs, identity: Identity) -> Result<cli::Ou
     check(&outcomes, rules.max_length)?;
     let rows = rows(&outcomes);
     warn(&outcomes, args.shard);
-    let summary = Summary::new(&encoder, rules.max_length, outcomes);
+    let summary = Summary::new(&rules, outcomes);
     let report = Report::new(summary.text("to standard output"), &summary);
     if let (Some(folder), Some(rejects)) = (folder, rejects) {
         let outputs = vec![rejects.finish()?];
