@@ -135,8 +135,21 @@ fn pairs_teach_which_answer_is_preferred() {
         let accuracy = found[side]["preference_accuracy"].as_f64().unwrap();
         assert!((0.0..=1.0).contains(&accuracy) && found[side]["loss"].as_f64().unwrap() > 0.0, "{found}");
     }
-    assert!(fs::read_to_string(bench.path("eval/report.html")).unwrap().contains("Most misjudged pairs"));
-    assert!(bench.path("eval/examples.parquet").is_file());
+    let interval = &found["rewards"]["margin_interval"];
+    let ends = ["lower", "upper"].map(|end| interval[end].as_f64().unwrap());
+    let margin = found["rewards"]["margin"].as_f64().unwrap();
+    assert!(ends[0] < margin && margin < ends[1], "{found}");
+    let page = fs::read_to_string(bench.path("eval/report.md")).unwrap();
+    for part in ["Most misjudged pairs", "Loss over training", "; 95 % interval "] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    for file in ["examples.parquet", "report.html", "report.json"] {
+        assert!(bench.path("eval").join(file).is_file(), "{file}");
+    }
+    // From a few pairs no verdict is drawn.
+    let mut evaluate = bench.program("retune-evaluate");
+    evaluate.args(["tokens", "--adapter", "model-dpo", "--baseline", "--out", "few"]).arg("--model").arg(&bench.model);
+    evaluate.assert().success().stderr(predicates::str::contains("pairs cannot tell tuned model and base apart"));
 }
 
 #[test]

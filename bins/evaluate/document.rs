@@ -107,7 +107,7 @@ impl Findings<'_> {
     pub(crate) fn document(&self) -> Document {
         let mut sections = vec![self.result()];
         if let Some(run) = self.run.filter(|run| !run.rows.is_empty()) {
-            sections.push(loss_curves(run));
+            sections.push(loss_curves(run, "nats per trained token"));
             sections.push(course(run));
         }
         if !self.summary.splits.is_empty() {
@@ -335,7 +335,8 @@ fn points(curve: &[CurvePoint]) -> Vec<Point> {
     curve.iter().map(|point| Point { x: point.step as f64, y: point.loss }).collect()
 }
 
-fn loss_curves(run: &Run) -> Section {
+/// The curves of loss; `unit` is what it is counted in.
+pub(crate) fn loss_curves(run: &Run, unit: &str) -> Section {
     let (train, validation) = (run.curve(|row| row.loss), run.curve(|row| row.validation_loss));
     let mut markers = Vec::new();
     if let Some(best) = run.fit.best {
@@ -358,7 +359,7 @@ fn loss_curves(run: &Run) -> Section {
         title: "Loss by step".to_owned(),
         description: format!("{}{}{}", ends("Training", &train), ends("Validation", &validation), run.fit.sentence),
         x_label: "optimizer step".to_owned(),
-        y_label: "nats per trained token".to_owned(),
+        y_label: unit.to_owned(),
         series: vec![
             Series { name: "training".to_owned(), points: points(&train), dots: false },
             Series { name: "validation".to_owned(), points: points(&validation), dots: true },
@@ -370,7 +371,7 @@ fn loss_curves(run: &Run) -> Section {
 }
 
 /// Learning rate and gradient norm.
-fn course(run: &Run) -> Section {
+pub(crate) fn course(run: &Run) -> Section {
     let chart = |title: &str, y_label: &str, value: fn(&MetricsRow) -> Option<f64>| {
         Block::Chart(LineChart {
             title: title.to_owned(),

@@ -7,6 +7,7 @@ use artifact::{
     Committed, FileRecord, Identity, OutputFolder, PairScores, TokenReader, TokenRow, files, write_pair_scores,
 };
 use cli::{Outcome, Report};
+use metrics::{Bootstrap, FEWEST_ROWS, Interval, MeanOf, confidence_interval};
 use model::Decoder;
 use report::{Block, Document, Figure, Section, Setting, Table, Tone, Verdict, count, decimal, percentage, signed};
 use retune::tokens::Limits;
@@ -15,6 +16,8 @@ use training::Row;
 use training::preference::{Sides, log_probabilities};
 
 use crate::data_counts::DataCounts;
+use crate::document::{course, loss_curves};
+use crate::fit::Run;
 
 /// Pairs that go through the model together.
 const BATCH: usize = 8;
@@ -53,6 +56,8 @@ pub(crate) struct Rewards {
     accuracy: f64,
     /// By how much, in the mean.
     margin: f64,
+    /// The range of that mean over resampled pairs.
+    margin_interval: Option<Interval>,
 }
 
 /// The content of metrics.json and of `--json`.
@@ -90,6 +95,11 @@ impl Pairs {
         Ok(found)
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Measures a model.
     pub(crate) fn measure(&self, decoder: &Decoder) -> Result<Vec<Sides>> {
         Ok(log_probabilities(decoder, &self.rows, BATCH)?)
@@ -118,7 +128,7 @@ fn blank(row: &TokenRow, path: &Path, number: u64) -> PairScores {
 /// Writes what was measured, and says it.
 pub(crate) fn write(
     (out, split, model): (&Path, String, String),
-    (identity, inputs, counts): (Identity, &[FileRecord], &DataCounts),
+    (identity, inputs, counts, run): (Identity, &[FileRecord], &DataCounts, Option<&Run>),
     pairs: Pairs,
     (tuned, baseline): (&[Sides], Option<&[Sides]>),
 ) -> Result<Outcome> {
@@ -136,14 +146,16 @@ pub(crate) fn write(
         baseline: baseline.map(|sides| figures(sides, tokens)),
         rewards: baseline.map(|sides| rewards(tuned, sides)),
     };
-    let document = summary.document(model, &scores, (inputs, counts));
+    let document = summary.document(model, &scores, (inputs, counts, run));
     let folder = OutputFolder::open(out)?;
-    let outputs = vec![
+    let mut outputs = vec![
         folder.stage_bytes(files::METRICS_JSON, &files::to_json(&summary))?,
         write_pair_scores(folder.stage(files::EXAMPLES)?, &scores)?,
-        folder.stage_bytes(files::REPORT_HTML, document.to_html()?.as_bytes())?,
     ];
-    let text = format!("{}\nreport: {}", document.verdict.sentence, out.join(files::REPORT_HTML).display());
+    outputs.extend(retune::pages::stage(&folder, &document)?);
+    let notes: String = document.verdict.notes.iter().map(|note| format!("\n  {note}")).collect();
+    let page = out.join(files::REPORT_HTML);
+    let text = format!("{}{notes}\nreport: {}", document.verdict.sentence, page.display());
     let report = Report::new(text, &summary);
     folder.commit(Committed { outputs, identity, seed: None, rows: None, summary: report.json.clone() })?;
     Ok(Outcome::Done(report))
@@ -177,22 +189,47 @@ fn rewards(tuned: &[Sides], base: &[Sides]) -> Rewards {
         .collect();
     let PairFigures { preference_accuracy: accuracy, margin, logps_chosen: chosen, logps_rejected: rejected, .. } =
         figures(&gains, 1);
-    Rewards { chosen, rejected, accuracy, margin }
+    let mean = MeanOf { name: "margin".to_owned(), signature: String::new(), higher_is_better: true };
+    let margins = mean.score(gains.iter().map(|gain| gain.chosen - gain.rejected).collect());
+    let margin_interval = confidence_interval(&mean, &margins, &Bootstrap::default());
+    Rewards { chosen, rejected, accuracy, margin, margin_interval }
 }
 
 impl Summary {
     fn sentence(&self) -> String {
         let accuracy = percentage(self.tuned.preference_accuracy);
         match (self.baseline, self.rewards) {
-            (Some(base), Some(rewards)) => format!(
-                "The chosen answer is the more likely one in {accuracy} of {} pairs, under the base in {}; tuning raised it \
-                 above the rejected one in {} (margin {} nats).",
-                self.pairs,
-                percentage(base.preference_accuracy),
-                percentage(rewards.accuracy),
-                signed(rewards.margin)
-            ),
+            (Some(base), Some(rewards)) => {
+                let interval = rewards.margin_interval.map_or_else(String::new, |Interval { lower, upper }| {
+                    format!("; 95 % interval {} … {}", signed(lower), signed(upper))
+                });
+                format!(
+                    "The chosen answer is the more likely one in {accuracy} of {} pairs, under the base in {}; tuning raised \
+                     it above the rejected one in {} (margin {} nats{interval}).",
+                    self.pairs,
+                    percentage(base.preference_accuracy),
+                    percentage(rewards.accuracy),
+                    signed(rewards.margin)
+                )
+            }
             _ => format!("The chosen answer is the more likely one in {accuracy} of {} pairs.", self.pairs),
+        }
+    }
+
+    /// How the change from the base is meant, with a word on what it cannot tell.
+    fn judged(&self) -> (Tone, Option<String>) {
+        let Some(rewards) = self.rewards else { return (Tone::Neutral, None) };
+        match rewards.margin_interval {
+            _ if self.pairs < FEWEST_ROWS => {
+                let pairs = cli::format::plural(self.pairs as u64, "pair");
+                (
+                    Tone::Caution,
+                    Some(format!("{pairs} cannot tell tuned model and base apart ({FEWEST_ROWS} are the least).")),
+                )
+            }
+            Some(Interval { lower, .. }) if lower > 0.0 => (Tone::Good, None),
+            Some(Interval { upper, .. }) if upper < 0.0 => (Tone::Bad, None),
+            _ => (Tone::Caution, Some("No difference to the base that chance could not make.".to_owned())),
         }
     }
 
@@ -200,13 +237,13 @@ impl Summary {
         &self,
         model: String,
         scores: &[PairScores],
-        (inputs, counts): (&[FileRecord], &DataCounts),
+        (inputs, counts, run): (&[FileRecord], &DataCounts, Option<&Run>),
     ) -> Document {
-        let tone = match self.rewards {
-            Some(rewards) if rewards.margin > 0.0 => Tone::Good,
-            Some(_) => Tone::Bad,
-            None => Tone::Neutral,
-        };
+        let (tone, note) = self.judged();
+        let fit = run.into_iter().flat_map(|run| std::iter::once(&run.fit.sentence).chain(&run.fit.advice)).cloned();
+        let notes = note.into_iter().chain(fit).collect();
+        let curves = run.filter(|run| !run.rows.is_empty());
+        let curves = curves.map(|run| [loss_curves(run, "loss of the objective"), course(run)]).into_iter().flatten();
         let setting = |name: &str, value: String| Setting { name: name.to_owned(), value };
         let mut settings = vec![
             setting("model", model.clone()),
@@ -217,9 +254,10 @@ impl Summary {
         Document {
             title: format!("Evaluation of {model}"),
             subtitle: format!("retune-evaluate · {} pairs · {}", count(self.pairs as u64), self.split),
-            verdict: Verdict { tone, sentence: self.sentence(), notes: Vec::new() },
-            sections: [self.result(tone), misjudged(scores)]
-                .into_iter()
+            verdict: Verdict { tone, sentence: self.sentence(), notes },
+            sections: std::iter::once(self.result(tone))
+                .chain(curves)
+                .chain([misjudged(scores)])
                 .chain(counts.section())
                 .chain([Section::new("To repeat this", "The inputs by content: equal hashes give equal figures.")
                     .with(Block::Settings { settings })])

@@ -109,8 +109,12 @@ fn pairs(args: &Args, found: &Found, identity: Identity, models: (&Loaded, Optio
     let pairs = preference::Pairs::read(path, Limits::of(&models.0.config))?;
     let tuned = pairs.measure(&models.0.decoder)?;
     let baseline = models.1.map(|base| pairs.measure(base)).transpose()?;
+    let validation = Some(pairs.len()).filter(|_| split == Split::Validation.as_str());
+    let run =
+        found.metrics.as_ref().map(|path| Run::read(path, found.subject.tuned_folder(), validation)).transpose()?;
     let place = (args.output.folder()?, split.clone(), found.subject.name());
-    preference::write(place, (identity, &found.inputs, &found.counts), pairs, (&tuned, baseline.as_deref()))
+    let known = (identity, found.inputs.as_slice(), &found.counts, run.as_ref());
+    preference::write(place, known, pairs, (&tuned, baseline.as_deref()))
 }
 
 /// What is measured beside the tokens.
