@@ -94,7 +94,7 @@ impl Generator<'_> {
             }
         }
         let mut cache = self.decoder.new_cache(0);
-        let mut prefixes = Prefixes::new(waiting.iter().map(|&prompt| prompts[prompt].as_slice()));
+        let mut prefixes = Prefixes::new(self.decoder, waiting.iter().map(|&prompt| prompts[prompt].as_slice()));
         let mut running: Vec<Sequence> = Vec::new();
         while !(waiting.is_empty() && running.is_empty()) {
             if observer.should_stop() {

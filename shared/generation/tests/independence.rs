@@ -101,19 +101,27 @@ fn what_is_streamed_is_what_is_returned_also_when_interrupted() {
     assert_eq!(results[8].finish, Finish::Interrupted);
 }
 
-/// As [`decoder`], with room for prompts of several blocks.
-fn long_decoder() -> Decoder {
-    let config = serde_json::json!({
+/// As [`decoder`], with room for long prompts: trained for them, or for 64 tokens and stretched by their length.
+fn long_decoder(stretched: bool) -> Decoder {
+    let mut config = serde_json::json!({
         "model_type": "llama", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0, "tie_word_embeddings": false, "initializer_range": 0.3, "hidden_act": "silu"
     });
+    if stretched {
+        config["max_position_embeddings"] = 64.into();
+        config["rope_scaling"] = serde_json::json!({"rope_type": "dynamic", "factor": 8.0});
+    }
     Decoder::random(&ModelConfig::from_json(&config).expect("a configuration"), 3).expect("a decoder")
 }
 
 #[test]
 fn prompts_that_begin_alike_are_answered_as_if_alone() {
-    let decoder = long_decoder();
+    answered_as_if_alone(&long_decoder(false));
+    answered_as_if_alone(&long_decoder(true));
+}
+
+fn answered_as_if_alone(decoder: &Decoder) {
     let token = |seed: u32| move |place: u32| (place * place * 7 + place * seed + seed) % 61;
     let begin: Vec<u32> = (0..300).map(token(1)).collect();
     let with = |length: usize, end: u32| -> Vec<u32> {
@@ -126,7 +134,7 @@ fn prompts_that_begin_alike_are_answered_as_if_alone() {
     let run = |prompts: &[Vec<u32>], batch_size: usize, threads: usize| {
         let sampling = Sampling { temperature: 1.1, seed: 3, ..Sampling::default() };
         let stopping = stopping.clone();
-        let generator = Generator { decoder: &decoder, detokenizer: &Words, sampling, stopping, batch_size };
+        let generator = Generator { decoder, detokenizer: &Words, sampling, stopping, batch_size };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
         pool.install(|| generator.run(prompts, &mut Silent)).expect("generation")
     };
@@ -137,7 +145,7 @@ fn prompts_that_begin_alike_are_answered_as_if_alone() {
     // Greedy, so that the place in the list does not enter: each prompt alone, with nobody to share with.
     let greedy = |prompts: &[Vec<u32>]| {
         let generator = Generator {
-            decoder: &decoder,
+            decoder,
             detokenizer: &Words,
             sampling: Sampling::default(),
             stopping: stopping.clone(),

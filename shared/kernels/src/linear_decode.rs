@@ -67,8 +67,9 @@ pub fn linear_rows_independent_frozen(
     let ws: &[f32] = whole.as_deref().unwrap_or_default();
     // Each task owns some outputs of all rows, so that the weight is read once.
     let block = (CHUNK / inputs.max(1)).clamp(LANES, 256) / LANES * LANES;
-    let part = |first: usize, y: &mut [f32]| {
-        let count = y.len() / rows;
+    let together = (NEAR / inputs.max(1)).max(LANES) / LANES * LANES;
+    let part = |first: usize, xs: &[f32], y: &mut [f32]| {
+        let count = y.len() * inputs / xs.len();
         match layout {
             WeightLayout::OutputByInput => {
                 #[cfg(target_arch = "x86_64")]
@@ -84,17 +85,20 @@ pub fn linear_rows_independent_frozen(
         }
     };
     let mut y = if rows == 1 {
-        build(outputs, block, |index, y| part(index * block, y))
+        build(outputs, block, |index, y| part(index * block, xs, y))
     } else {
         let whole = Shared::new(rows * outputs);
         (0..if rows == 0 { 0 } else { outputs.div_ceil(block) }).into_par_iter().for_each(|index| {
             let (first, count) = (index * block, block.min(outputs - index * block));
             PART.with_borrow_mut(|own| {
-                own.resize(rows * count, 0.0);
-                part(first, own);
-                for (row, values) in own.chunks_exact(count).enumerate() {
-                    // SAFETY: these columns are this task's, and nothing reads them before all are written.
-                    unsafe { whole.row(row * outputs + first, count) }.copy_from_slice(values);
+                for (block, xs) in xs.chunks(together * inputs).enumerate() {
+                    own.resize(xs.len() / inputs * count, 0.0);
+                    part(first, xs, own);
+                    for (row, values) in own.chunks_exact(count).enumerate() {
+                        let row = block * together + row;
+                        // SAFETY: these columns are this task's, and nothing reads them before all are written.
+                        unsafe { whole.row(row * outputs + first, count) }.copy_from_slice(values);
+                    }
                 }
             });
         });
@@ -121,6 +125,9 @@ fn as_they_lie<'a>(
     };
     (inputs > 0 && dots_avx512::reads(format)).then_some((format, bytes))
 }
+
+/// Elements of `x` that stay in the second cache while the rows of a task's weight pass by: 256 KiB.
+const NEAR: usize = 1 << 17;
 
 thread_local! {
     /// The outputs of a task, before they go to their rows.

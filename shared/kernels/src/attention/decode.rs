@@ -7,11 +7,12 @@ use super::AttentionOptions;
 use crate::{
     append_rows,
     numeric::{exp, tanh},
-    parallel::{CHUNK, for_each_chunk},
+    parallel::CHUNK,
     simd::{Kernel, LANES, dispatch, mul_add, sum_lanes},
     tensors::Floats,
 };
 use candle_core::{DType, Device, Result, Tensor, bail};
+use rayon::prelude::*;
 
 /// The cache of one sequence in one layer, the new tokens included.
 #[derive(Clone, Copy, Debug)]
@@ -82,61 +83,54 @@ pub fn attention_decode(
     }
     let host = q.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
     let queries = Floats::of(&host)?;
-    let queries = &queries[..];
-    // One task for each new token and key-value head.
-    let tokens: Vec<(&CachedSequence, usize)> = caches
-        .iter()
-        .flat_map(|cache| {
-            let length = cache.values.len() / position;
-            (length - cache.new_tokens..length).map(move |position| (cache, position))
-        })
-        .collect();
     let group = heads / key_value_heads;
     let mut y = vec![0.0; rows * heads * dim];
-    // As many heads of a token to a task as make work enough for the way to another thread, and no more than all: a head is
-    // computed alike in any task.
-    let longest = tokens.iter().map(|(_, last)| last + 1).max().unwrap_or(1);
-    let enough = TASK / (longest * group * dim).max(1);
-    let heads_together =
-        (1..=key_value_heads).rev().find(|n| key_value_heads.is_multiple_of(*n) && *n <= enough.max(1)).unwrap_or(1);
-    let tokens_together = (enough / key_value_heads).max(1);
-    let part = heads_together * group * dim;
-    let task = |index: usize, y: &mut [f32]| {
-        let first_head = index * heads_together;
-        let (cache, last) = tokens[first_head / key_value_heads];
-        let first = options.window.map_or(0, |window| (last + 1).saturating_sub(window));
-        let first_head = first_head % key_value_heads;
-        dispatch(Attend {
-            queries: &queries[index * part..][..part],
-            keys: cache.keys,
-            values: cache.values,
-            seen: first..last + 1,
-            y,
-            heads: first_head..first_head + heads_together,
-            key_value_heads,
-            dim,
-            options,
-        });
-    };
-    if part > 0 {
-        let together = if heads_together == key_value_heads { tokens_together } else { 1 };
-        for_each_chunk(&mut y, together * part, |chunk, several| {
-            several.chunks_exact_mut(part).enumerate().for_each(|(place, y)| task(chunk * together + place, y));
-        });
+    // Some tokens of a sequence with all their heads, or, where a token alone is work enough, one with some of its heads:
+    // a head of a token is computed alike in any task.
+    let (mut tasks, mut queries, mut left, mut work) = (Vec::new(), &queries[..], &mut y[..], 0);
+    for cache in caches {
+        let length = cache.values.len() / position.max(1);
+        let enough = TASK / (length * group * dim).max(1);
+        let heads_together = (1..=key_value_heads)
+            .rev()
+            .find(|n| key_value_heads.is_multiple_of(*n) && *n <= enough.max(1))
+            .unwrap_or(1);
+        let (tokens_together, heads_together) =
+            if cache.new_tokens > 1 { (TOKENS, key_value_heads) } else { (1, heads_together) };
+        for first in (length - cache.new_tokens..length).step_by(tokens_together) {
+            for first_head in (0..key_value_heads).step_by(heads_together) {
+                let tokens = first..length.min(first + tokens_together);
+                let part = tokens.len() * heads_together * group * dim;
+                let (q, y);
+                (q, queries) = queries.split_at(part);
+                (y, left) = left.split_at_mut(part);
+                work += part * tokens.end;
+                let heads = first_head..first_head + heads_together;
+                tasks.push(Attend { queries: q, cache, tokens, y, heads, key_value_heads, dim, options });
+            }
+        }
+    }
+    if rows * heads * dim > 0 {
+        let together = (TASK * tasks.len() / work.max(1)).max(1);
+        tasks.into_par_iter().with_min_len(together).for_each(|task| dispatch(task));
     }
     Tensor::from_vec(y, (rows, heads, dim), &Device::Cpu)?.to_dtype(q.dtype())?.to_device(q.device())
 }
 
 /// Multiply-adds of a task: some microseconds of work.
 const TASK: usize = 2 * CHUNK;
+/// Most tokens of a task: keys and values that are read serve all of them.
+const TOKENS: usize = 8;
+/// Positions whose keys, and whose values, serve all queries of a task before the next come.
+const STRETCH: usize = 2 * LANES;
 
-/// One new token, the query heads of some key-value heads.
+/// Some new tokens of one sequence, the query heads of some key-value heads.
 struct Attend<'a> {
+    /// `[tokens, heads · group, D]`, as `y`.
     queries: &'a [f32],
-    keys: &'a [f32],
-    values: &'a [f32],
-    /// The positions that it sees.
-    seen: Range<usize>,
+    cache: &'a CachedSequence<'a>,
+    /// Their positions.
+    tokens: Range<usize>,
     y: &'a mut [f32],
     /// The key-value heads.
     heads: Range<usize>,
@@ -148,43 +142,45 @@ struct Attend<'a> {
 impl Kernel for Attend<'_> {
     type Output = ();
 
-    /// Sixteen positions at a time, all heads of them: the cache is read from its begin to its end, once.
+    /// A stretch of positions at a time, all heads of it: the cache is read from its begin to its end, once.
+    ///
+    /// What a query sees is added up by places in the cache, whatever the other queries see: a position outside has weight zero.
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        let (dim, position) = (self.dim, self.key_value_heads * self.dim);
-        let blocks = self.seen.start / LANES..self.seen.end.div_ceil(LANES);
-        let (queries, width) = (self.queries.len() / dim, blocks.len() * LANES);
-        let group = queries / self.heads.len();
+    fn run<const FMA: bool>(mut self) {
+        let dim = self.dim;
+        let seen = |position: usize| {
+            self.options.window.map_or(0, |window| (position + 1).saturating_sub(window))..position + 1
+        };
+        let offset = seen(self.tokens.start).start / STRETCH * STRETCH;
+        let width = (self.tokens.end - offset).next_multiple_of(STRETCH);
+        let queries = self.queries.len() / dim;
+        let by_token = queries / self.tokens.len();
+        let group = by_token / self.heads.len();
         let mut scores = vec![0.0f32; queries * width];
-        for (place, block) in blocks.clone().enumerate() {
-            for (of, query) in self.queries.chunks_exact(dim).enumerate() {
-                let head = self.heads.start + of / group;
-                let keys = &self.keys[(block * self.key_value_heads + head) * dim * LANES..][..dim * LANES];
-                let mut sixteen = scores_of::<FMA>(query, keys);
-                for score in &mut sixteen {
-                    *score *= self.options.scale;
-                    if let Some(cap) = self.options.softcap {
-                        *score = cap * tanh::<FMA>(*score / cap);
-                    }
-                }
-                scores[of * width + place * LANES..][..LANES].copy_from_slice(&sixteen);
+        // The queries of a key-value head, of all tokens.
+        let of_head = |head: usize| {
+            let tokens = self.tokens.len();
+            (0..tokens * group).map(move |of| of / group * by_token + head * group + of % group)
+        };
+        let order: Vec<usize> = (0..self.heads.len()).flat_map(of_head).collect();
+        let by_head = self.tokens.len() * group;
+        for start in (offset..offset + width).step_by(STRETCH) {
+            for (head, of) in (self.heads.clone()).zip(order.chunks_exact(by_head)) {
+                self.score::<FMA>(head, start, of, &mut scores, (offset, width));
             }
         }
-        let offset = blocks.start * LANES;
-        let seen = self.seen.start - offset..self.seen.end - offset;
         let mut totals = vec![0.0f32; queries];
-        for (total, scores) in totals.iter_mut().zip(scores.chunks_exact_mut(width)) {
-            let scores = &mut scores[seen.clone()];
-            *total = exponentials::<FMA>(scores, largest(scores));
+        for (query, (total, scores)) in totals.iter_mut().zip(scores.chunks_exact_mut(width)).enumerate() {
+            let seen = seen(self.tokens.start + query / by_token);
+            let (before, rest) = scores.split_at_mut(seen.start - offset);
+            let (inside, after) = rest.split_at_mut(seen.len());
+            *total = exponentials::<FMA>(inside, largest(inside));
+            before.fill(0.0);
+            after.fill(0.0);
         }
-        self.y.fill(0.0);
-        for block in blocks {
-            let from = (block * LANES).max(self.seen.start);
-            let to = ((block + 1) * LANES).min(self.seen.end);
-            let values = &self.values[from * position..to * position];
-            for (of, y) in self.y.chunks_exact_mut(dim).enumerate() {
-                let weights = &scores[of * width + from - offset..][..to - from];
-                add_values::<FMA>(weights, values, position, (self.heads.start + of / group) * dim, y);
+        for start in (offset..self.tokens.end).step_by(STRETCH) {
+            for (head, of) in (self.heads.clone()).zip(order.chunks_exact(by_head)) {
+                self.add_values::<FMA>(head, start, of, &scores, (offset, width));
             }
         }
         for (y, total) in self.y.chunks_exact_mut(dim).zip(totals) {
@@ -193,74 +189,173 @@ impl Kernel for Attend<'_> {
     }
 }
 
-/// Adds the values of up to sixteen positions, each times its weight.
-#[inline(always)]
-fn add_values<const FMA: bool>(weights: &[f32], values: &[f32], position: usize, offset: usize, y: &mut [f32]) {
-    match y.len() {
-        8 => add_mean::<FMA, 8, 4>(weights, values, position, offset, y),
-        16 => add_mean::<FMA, 16, 4>(weights, values, position, offset, y),
-        32 => add_mean::<FMA, 32, 4>(weights, values, position, offset, y),
-        64 => add_mean::<FMA, 64, 2>(weights, values, position, offset, y),
-        128 => add_mean::<FMA, 128, 2>(weights, values, position, offset, y),
-        dim => {
-            for (weight, value) in weights.iter().zip(values.chunks_exact(position)) {
-                let value = &value[offset..offset + dim];
-                y.iter_mut().zip(value).for_each(|(y, v)| *y = mul_add::<FMA>(*weight, *v, *y));
+impl Attend<'_> {
+    /// Scores of the queries `of` at a stretch of positions.
+    #[inline(always)]
+    fn score<const FMA: bool>(
+        &self,
+        head: usize,
+        start: usize,
+        of: &[usize],
+        scores: &mut [f32],
+        sizes: (usize, usize),
+    ) {
+        let mut fours = of.chunks_exact(4);
+        for of in &mut fours {
+            self.score_tile::<FMA, 4>(head, start, of, scores, sizes);
+        }
+        for of in fours.remainder() {
+            self.score_tile::<FMA, 1>(head, start, std::slice::from_ref(of), scores, sizes);
+        }
+    }
+
+    #[inline(always)]
+    fn score_tile<const FMA: bool, const Q: usize>(
+        &self,
+        head: usize,
+        start: usize,
+        of: &[usize],
+        scores: &mut [f32],
+        (offset, width): (usize, usize),
+    ) {
+        let dim = self.dim;
+        let queries: [&[f32]; Q] = std::array::from_fn(|q| &self.queries[of[q] * dim..][..dim]);
+        let keys = |block: usize| {
+            let place = ((start / LANES + block) * self.key_value_heads + head) * dim * LANES;
+            self.cache.keys.get(place..place + dim * LANES)
+        };
+        let Some(left) = keys(0) else { return };
+        let right = keys(1).unwrap_or(left);
+        let (mut s0, mut s1) = ([[0.0f32; LANES]; Q], [[0.0f32; LANES]; Q]);
+        for (d, (left, right)) in left.chunks_exact(LANES).zip(right.chunks_exact(LANES)).enumerate() {
+            let left: [f32; LANES] = left.try_into().expect("a chunk of that length");
+            let right: [f32; LANES] = right.try_into().expect("a chunk of that length");
+            for q in 0..Q {
+                // SAFETY: `d` is below `dim`, the length of each query.
+                let query = unsafe { *queries[q].get_unchecked(d) };
+                for lane in 0..LANES {
+                    s0[q][lane] = mul_add::<FMA>(query, left[lane], s0[q][lane]);
+                }
+                for lane in 0..LANES {
+                    s1[q][lane] = mul_add::<FMA>(query, right[lane], s1[q][lane]);
+                }
+            }
+        }
+        for q in 0..Q {
+            let scores = &mut scores[of[q] * width + start - offset..][..STRETCH];
+            for (scores, sums) in scores.chunks_exact_mut(LANES).zip([s0[q], s1[q]]) {
+                for lane in 0..LANES {
+                    scores[lane] = sums[lane] * self.options.scale;
+                }
+                if let Some(cap) = self.options.softcap {
+                    scores.iter_mut().for_each(|score| *score = cap * tanh::<FMA>(*score / cap));
+                }
             }
         }
     }
-}
 
-/// The scalar products of a query with the keys of sixteen positions, `[D, 16]`.
-#[inline(always)]
-fn scores_of<const FMA: bool>(query: &[f32], keys: &[f32]) -> [f32; LANES] {
-    // Four sums, because each addition waits for the one before it.
-    let mut sums = [[0.0f32; LANES]; 4];
-    for (query, keys) in query.chunks(4).zip(keys.chunks(4 * LANES)) {
-        for ((q, k), sum) in query.iter().zip(keys.chunks_exact(LANES)).zip(&mut sums) {
-            let k: [f32; LANES] = k.try_into().expect("a chunk of that length");
-            for lane in 0..LANES {
-                sum[lane] = mul_add::<FMA>(*q, k[lane], sum[lane]);
+    /// Adds the values of a stretch of positions, each times its weight, to the queries `of`.
+    #[inline(always)]
+    fn add_values<const FMA: bool>(
+        &mut self,
+        head: usize,
+        start: usize,
+        of: &[usize],
+        weights: &[f32],
+        sizes: (usize, usize),
+    ) {
+        match self.dim {
+            8 => self.add_means::<FMA, 8, 4, 1>(head, start, of, weights, sizes),
+            16 => self.add_means::<FMA, 16, 4, 1>(head, start, of, weights, sizes),
+            32 => self.add_means::<FMA, 32, 4, 1>(head, start, of, weights, sizes),
+            64 => self.add_means::<FMA, 64, 2, 2>(head, start, of, weights, sizes),
+            128 => self.add_means::<FMA, 128, 2, 1>(head, start, of, weights, sizes),
+            dim => {
+                let (offset, width) = sizes;
+                let position = self.key_value_heads * dim;
+                let values = &self.cache.values[start * position..self.tokens.end.min(start + STRETCH) * position];
+                for &of in of {
+                    let weights = &weights[of * width + start - offset..][..STRETCH];
+                    let y = &mut self.y[of * dim..][..dim];
+                    for (weight, value) in weights.iter().zip(values.chunks_exact(position)) {
+                        let value = &value[head * dim..][..dim];
+                        y.iter_mut().zip(value).for_each(|(y, v)| *y = mul_add::<FMA>(*weight, *v, *y));
+                    }
+                }
             }
         }
     }
-    std::array::from_fn(|lane| (sums[0][lane] + sums[1][lane]) + (sums[2][lane] + sums[3][lane]))
-}
 
-/// [`add_values`] for heads of D elements, over N sums that take the positions in turn.
-#[inline(always)]
-fn add_mean<const FMA: bool, const D: usize, const N: usize>(
-    weights: &[f32],
-    values: &[f32],
-    position: usize,
-    offset: usize,
-    y: &mut [f32],
-) {
-    let mut sums = [[0.0f32; D]; N];
-    let at = |place: usize| -> [f32; D] {
-        values[place * position + offset..][..D].try_into().expect("a slice of that length")
-    };
-    let whole = weights.len() - weights.len() % N;
-    for start in (0..whole).step_by(N) {
-        for n in 0..N {
-            let (weight, value) = (weights[start + n], at(start + n));
+    /// For heads of D elements: Q queries at a time, over N sums that take the positions in turn.
+    #[inline(always)]
+    fn add_means<const FMA: bool, const D: usize, const N: usize, const Q: usize>(
+        &mut self,
+        head: usize,
+        start: usize,
+        of: &[usize],
+        weights: &[f32],
+        sizes: (usize, usize),
+    ) {
+        let mut some = of.chunks_exact(Q);
+        for of in &mut some {
+            self.add_tile::<FMA, D, N, Q>(head, start, of, weights, sizes);
+        }
+        for of in some.remainder() {
+            self.add_tile::<FMA, D, N, 1>(head, start, std::slice::from_ref(of), weights, sizes);
+        }
+    }
+
+    #[inline(always)]
+    fn add_tile<const FMA: bool, const D: usize, const N: usize, const Q: usize>(
+        &mut self,
+        head: usize,
+        start: usize,
+        of: &[usize],
+        weights: &[f32],
+        (offset, width): (usize, usize),
+    ) {
+        let position = self.key_value_heads * D;
+        let end = self.tokens.end.min(start + STRETCH);
+        let values = &self.cache.values[start * position + head * D..end * position];
+        let weights: [&[f32; STRETCH]; Q] = std::array::from_fn(|q| {
+            weights[of[q] * width + start - offset..][..STRETCH].try_into().expect("a slice of that length")
+        });
+        let mut sums = [[[0.0f32; D]; N]; Q];
+        let count = (end - start).min(STRETCH);
+        let mut place = 0;
+        while place + N <= count {
+            for n in 0..N {
+                let value: [f32; D] = values[(place + n) * position..][..D].try_into().expect("a slice of that length");
+                for q in 0..Q {
+                    let weight = weights[q][place + n];
+                    for d in 0..D {
+                        sums[q][n][d] = mul_add::<FMA>(weight, value[d], sums[q][n][d]);
+                    }
+                }
+            }
+            place += N;
+        }
+        for n in 0..N - 1 {
+            if place + n < count {
+                let value: [f32; D] = values[(place + n) * position..][..D].try_into().expect("a slice of that length");
+                for q in 0..Q {
+                    let weight = weights[q][place + n];
+                    for d in 0..D {
+                        sums[q][n][d] = mul_add::<FMA>(weight, value[d], sums[q][n][d]);
+                    }
+                }
+            }
+        }
+        for q in 0..Q {
+            let y = &mut self.y[of[q] * D..][..D];
             for d in 0..D {
-                sums[n][d] = mul_add::<FMA>(weight, value[d], sums[n][d]);
+                let mut total = sums[q][0][d];
+                for n in 1..N {
+                    total += sums[q][n][d];
+                }
+                y[d] += total;
             }
         }
-    }
-    for (place, &weight) in weights.iter().enumerate().skip(whole) {
-        let value = at(place);
-        for d in 0..D {
-            sums[0][d] = mul_add::<FMA>(weight, value[d], sums[0][d]);
-        }
-    }
-    for d in 0..D {
-        let mut total = sums[0][d];
-        for sum in &sums[1..] {
-            total += sum[d];
-        }
-        y[d] += total;
     }
 }
 

@@ -1,6 +1,8 @@
 //! One pass over a batch: embedding, layers, final norm, logits, loss. The steps are public one by one, so that a
 //! trainer can recompute a layer instead of keeping what is inside it.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 use kernels::{CrossEntropy, CrossEntropyOptions, FrozenWeight, Segments, WeightLayout};
 
@@ -24,12 +26,16 @@ impl Decoder {
     pub fn begin(&self, batch: &Batch, mode: Mode) -> Result<Pass, ModelError> {
         let learned = self.description.embedding.positions.is_some().then_some(self.description.context);
         batch.check(self.description.vocabulary, learned)?;
-        Ok(Pass { tables: self.rotary_rows(batch)?, segments: batch.segments.clone(), mode })
+        // Each segment is a sequence that ends at its own largest position.
+        let length =
+            |segment: Range<usize>| batch.position_ids[segment].iter().max().map_or(0, |last| *last as usize + 1);
+        let lengths: Vec<usize> = batch.segments.iter().map(length).collect();
+        Ok(Pass { tables: self.rotary_rows(batch, &lengths)?, segments: batch.segments.clone(), mode })
     }
 
-    pub(super) fn rotary_rows(&self, batch: &Batch) -> Result<Vec<RotaryRows>, ModelError> {
+    pub(super) fn rotary_rows(&self, batch: &Batch, lengths: &[usize]) -> Result<Vec<RotaryRows>, ModelError> {
         let device = self.embedding.table.tensor().device();
-        self.rotary.iter().map(|table| table.rows(batch, device)).collect()
+        self.rotary.iter().map(|table| table.rows(batch, lengths, device)).collect()
     }
 
     /// The embedded tokens `[N, C]`.

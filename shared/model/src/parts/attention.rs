@@ -12,7 +12,7 @@ use super::weight::{Weight, WeightBook};
 use crate::description::{AttentionDescription, Projections, QueryKeyNorm};
 use crate::{Mode, ModelError};
 
-/// Attention over something: q is `[N, H, D]`, k and v are `[N, G, D]`, the result is `[N, H, D]`.
+/// Attention over something: q is `[N, H, D]`, k and v are `[N, G, D]`, the result is `[M, H, D]`, for the rows that go on.
 pub(crate) trait Attend {
     fn attend(
         &mut self,
@@ -22,6 +22,11 @@ pub(crate) trait Attend {
         v: &Tensor,
         options: &AttentionOptions,
     ) -> Result<Tensor, ModelError>;
+
+    /// Of the rows that came into the layer those that go on after its attention, which returns as many.
+    fn passed_on(&self, _layer: usize, rows: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(rows.clone())
+    }
 }
 
 /// Each segment of the batch sees itself, causally.
@@ -108,7 +113,12 @@ impl Attention {
         }
     }
 
-    /// `[N, C]` to `[N, C]`; `tables` are the batch's rows of each rotary table.
+    /// Its rows of `x` that go on: see [`Attend::passed_on`].
+    pub(crate) fn passed_on(&self, x: &Tensor, attend: &dyn Attend) -> Result<Tensor, ModelError> {
+        attend.passed_on(self.layer, x)
+    }
+
+    /// `[N, C]` to `[M, C]`, for the rows that go on; `tables` are the batch's rows of each rotary table.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
@@ -133,7 +143,7 @@ impl Attention {
         };
         let v = kernels::reshape(&v, (tokens, self.key_value_heads, self.head_dim))?;
         let mixed = attend.attend(self.layer, &q, &k, &v, &self.options)?;
-        self.output.forward(&kernels::reshape(&mixed, (tokens, self.heads * self.head_dim))?, mode)
+        self.output.forward(&kernels::reshape(&mixed, (mixed.dim(0)?, self.heads * self.head_dim))?, mode)
     }
 
     /// Queries `[N, H·D]`, keys and values `[N, G·D]`.

@@ -50,7 +50,7 @@ impl Layer {
         }
     }
 
-    /// `[N, C]` to `[N, C]`.
+    /// `[N, C]` to `[M, C]`: all rows, but where `attend` lets fewer go on.
     pub(crate) fn forward<'a>(
         &'a self,
         x: &Tensor,
@@ -62,6 +62,7 @@ impl Layer {
         let normed = normed(self.attention_input.as_ref(), x, remade)?;
         let mixed = self.attention.forward(&normed, tables, attend, mode, remade)?;
         let mixed = self.scaled(apply(self.attention_output.as_ref(), &mixed)?)?;
+        let x = &self.attention.passed_on(x, attend)?;
         let between = kernels::sum(x, &mixed)?;
         remade.unread_value(&mixed)?;
         let seen = match self.residual {

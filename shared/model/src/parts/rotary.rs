@@ -51,6 +51,16 @@ impl RotaryTable {
         }
     }
 
+    /// The longest sequence that has the frequencies of all shorter ones.
+    pub(crate) fn settled_context(&self) -> usize {
+        match self.description.scaling {
+            RopeScaling::Dynamic { context, .. } | RopeScaling::Long { original_context: context, .. } => {
+                context as usize
+            }
+            _ => usize::MAX,
+        }
+    }
+
     /// Whether a sequence that grows from `before` to `after` tokens has all its positions turned anew, so that keys
     /// that were cached before are of no use.
     pub(crate) fn begins_anew(&self, before: usize, after: usize) -> bool {
@@ -70,16 +80,14 @@ impl RotaryTable {
         }
     }
 
-    /// The rows of a batch. Each segment is a sequence that ends at its own largest position.
-    pub(crate) fn rows(&self, batch: &Batch, device: &Device) -> Result<RotaryRows, ModelError> {
+    /// The rows of a batch; `lengths` are those of the sequences that its segments belong to.
+    pub(crate) fn rows(&self, batch: &Batch, lengths: &[usize], device: &Device) -> Result<RotaryRows, ModelError> {
         let width = self.frequencies.len();
         let (mut cos, mut sin) = (Vec::with_capacity(batch.len() * width), Vec::with_capacity(batch.len() * width));
         let factor = self.attention_factor();
-        for segment in batch.segments.iter() {
-            let positions = &batch.position_ids[segment];
-            let length = positions.iter().max().map_or(0, |last| *last as usize + 1);
-            let frequencies = self.frequencies(length);
-            for &position in positions {
+        for (segment, length) in batch.segments.iter().zip(lengths) {
+            let frequencies = self.frequencies(*length);
+            for &position in &batch.position_ids[segment] {
                 for &frequency in frequencies.iter() {
                     // The angle is rounded to f32, as in the reference; its sine and cosine are not rounded twice.
                     let (s, c) = f64::from(position as f32 * frequency).sin_cos();
@@ -222,7 +230,7 @@ mod tests {
     fn rows_hold_the_angle_of_each_position() {
         let batch = Batch::from_sequences(&[vec![7, 7, 7]]).unwrap();
         let table = described(RopeScaling::Linear { factor: 2.0 });
-        let cos = table.rows(&batch, &Device::Cpu).unwrap().cos.to_vec2::<f32>().unwrap();
+        let cos = table.rows(&batch, &[3], &Device::Cpu).unwrap().cos.to_vec2::<f32>().unwrap();
         assert_eq!(cos[0], [1.0; 8]);
         assert_eq!(cos[2][0], (1.0_f64).cos() as f32);
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::support::{difference, ids, json, logits, open, reference};
-use model::{Decoder, Trainable};
+use model::{Decoder, ModelConfig, Trainable};
 
 fn folders() -> Vec<PathBuf> {
     let Some(root) = reference("architectures") else { return Vec::new() };
@@ -54,6 +54,55 @@ fn steps_agree_with_one_pass() {
             assert!(distance < 1e-5, "{} at {seen}: {distance}", folder.display());
         }
         assert_eq!(cache.lengths(), [seen]);
+    }
+}
+
+/// A decoder with room for prompts of several runs; beyond 64 tokens its frequencies depend on the length.
+fn stretched() -> Decoder {
+    let config = serde_json::json!({
+        "model_type": "llama", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0, "tie_word_embeddings": false, "initializer_range": 0.3, "hidden_act": "silu",
+        "rope_scaling": {"rope_type": "dynamic", "factor": 4.0}
+    });
+    Decoder::random(&ModelConfig::from_json(&config).unwrap(), 3).unwrap()
+}
+
+#[test]
+fn prompts_of_several_runs_agree_with_one_pass() {
+    let decoder = stretched();
+    assert_eq!(decoder.settled_context(), 64);
+    let prompt =
+        |seed: u32, length: u32| -> Vec<u32> { (0..length).map(|at| (at * at * 7 + at * seed) % 61).collect() };
+    let prompts: Vec<Vec<u32>> = [(1, 700), (2, 3), (3, 256), (4, 300), (5, 1)].map(|(s, l)| prompt(s, l)).to_vec();
+    let slices: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+    let together = bits(&decoder, &slices, &[7, 8]);
+    for (prompt, together) in prompts.iter().zip(&together) {
+        let whole = logits(&decoder, prompt);
+        let found: Vec<f32> = together[..61].iter().map(|bits| f32::from_bits(*bits)).collect();
+        let distance = difference(&found, whole.last().unwrap());
+        assert!(distance < 1e-5, "{} tokens: {distance}", prompt.len());
+        assert_eq!(&bits(&decoder, &[prompt], &[7, 8])[0], together);
+    }
+}
+
+#[test]
+fn a_token_does_not_depend_on_how_many_come_with_it() {
+    for folder in folders() {
+        let row = ids(&json(&folder.join("golden.json"))["rows"][0]["input_ids"]);
+        let decoder = open(&folder, Trainable::Nothing);
+        let last = |pieces: &[usize]| {
+            let (mut cache, mut seen, mut logits) = (decoder.new_cache(1), 0, None);
+            for piece in pieces {
+                logits = Some(decoder.decode(&[&row[seen..seen + piece]], &mut cache).unwrap());
+                seen += piece;
+            }
+            logits.unwrap().to_vec2::<f32>().unwrap()
+        };
+        let whole = last(&[20]);
+        for pieces in [&[1; 20][..], &[7, 13], &[19, 1], &[2, 9, 9]] {
+            assert_eq!(last(pieces), whole, "{} in {pieces:?}", folder.display());
+        }
     }
 }
 
