@@ -67,38 +67,22 @@ pub fn linear_rows_independent_frozen(
     let ws: &[f32] = whole.as_deref().unwrap_or_default();
     // Each task owns some outputs of all rows, so that the weight is read once.
     let block = (CHUNK / inputs.max(1)).clamp(LANES, 256) / LANES * LANES;
-    let together = (NEAR / inputs.max(1)).max(LANES) / LANES * LANES;
-    let part = |first: usize, xs: &[f32], y: &mut [f32]| {
-        let count = y.len() * inputs / xs.len();
-        match layout {
-            WeightLayout::OutputByInput => {
-                #[cfg(target_arch = "x86_64")]
-                if let Some((format, rows)) = as_they_lie(weight, ws, first..first + count, inputs) {
-                    return dots_avx512::outputs(format, rows, xs, y, (inputs, count));
-                }
-                if let FrozenWeight::Stored(matrix) = weight {
-                    return widened_rows(matrix, first..first + count, xs, y);
-                }
-                dispatch(Dots { x: xs, weight: &ws[first * inputs..][..count * inputs], y, inputs, stride: count });
-            }
-            WeightLayout::InputByOutput => columns(xs, ws, y, first, inputs, outputs),
-        }
+    let part = |first: usize, y: &mut [f32]| match layout {
+        WeightLayout::OutputByInput => rows_of_outputs(weight, ws, xs, first, y, inputs),
+        WeightLayout::InputByOutput => columns(xs, ws, y, first, inputs, outputs),
     };
     let mut y = if rows == 1 {
-        build(outputs, block, |index, y| part(index * block, xs, y))
+        build(outputs, block, |index, y| part(index * block, y))
     } else {
         let whole = Shared::new(rows * outputs);
         (0..if rows == 0 { 0 } else { outputs.div_ceil(block) }).into_par_iter().for_each(|index| {
             let (first, count) = (index * block, block.min(outputs - index * block));
             PART.with_borrow_mut(|own| {
-                for (block, xs) in xs.chunks(together * inputs).enumerate() {
-                    own.resize(xs.len() / inputs * count, 0.0);
-                    part(first, xs, own);
-                    for (row, values) in own.chunks_exact(count).enumerate() {
-                        let row = block * together + row;
-                        // SAFETY: these columns are this task's, and nothing reads them before all are written.
-                        unsafe { whole.row(row * outputs + first, count) }.copy_from_slice(values);
-                    }
+                own.resize(rows * count, 0.0);
+                part(first, own);
+                for (row, values) in own.chunks_exact(count).enumerate() {
+                    // SAFETY: these columns are this task's, and nothing reads them before all are written.
+                    unsafe { whole.row(row * outputs + first, count) }.copy_from_slice(values);
                 }
             });
         });
@@ -126,8 +110,36 @@ fn as_they_lie<'a>(
     (inputs > 0 && dots_avx512::reads(format)).then_some((format, bytes))
 }
 
-/// Elements of `x` that stay in the second cache while the rows of a task's weight pass by: 256 KiB.
+/// Elements of `x` that stay in the second cache while the rows of a task's weight pass by: 512 KiB.
 const NEAR: usize = 1 << 17;
+
+/// The outputs from `first` on, `y` `[rows, count]`, with a weight `[outputs, inputs]`, whose numbers are `ws` where it is not
+/// stored in another form.
+fn rows_of_outputs(weight: &FrozenWeight, ws: &[f32], x: &[f32], first: usize, y: &mut [f32], inputs: usize) {
+    let rows = x.len() / inputs.max(1);
+    let count = y.len() / rows;
+    let together = (NEAR / inputs.max(1)).max(TOGETHER) / TOGETHER * TOGETHER;
+    let blocks = x.chunks((together * inputs).max(1)).zip(y.chunks_mut(together * count));
+    #[cfg(target_arch = "x86_64")]
+    if let Some((format, bytes)) = as_they_lie(weight, ws, first..first + count, inputs) {
+        return blocks.for_each(|(x, y)| dots_avx512::outputs(format, bytes, x, y, (inputs, count)));
+    }
+    let FrozenWeight::Stored(matrix) = weight else {
+        let weight = &ws[first * inputs..][..count * inputs];
+        return blocks.for_each(|(x, y)| dispatch(Dots { x, weight, y, inputs, stride: count }));
+    };
+    if rows <= FEW {
+        return widened_rows(matrix, first..first + count, x, y);
+    }
+    WIDENED.with_borrow_mut(|widened| {
+        widened.resize(count * inputs, 0.0);
+        matrix.widen_rows(first..first + count, widened);
+        blocks.for_each(|(x, y)| dots(widened, x, y, (inputs, count)));
+    });
+}
+
+/// Up to so many rows of `x`, the weight is widened a strip at a time.
+const FEW: usize = 16;
 
 thread_local! {
     /// The outputs of a task, before they go to their rows.
@@ -144,15 +156,17 @@ fn widened_rows(matrix: &StoredMatrix, rows: Range<usize>, x: &[f32], y: &mut [f
             let count = STRIP.min(stride - first);
             widened.resize(count * inputs, 0.0);
             matrix.widen_rows(rows.start + first..rows.start + first + count, widened);
-            let y = &mut y[first..];
-            #[cfg(target_arch = "x86_64")]
-            if inputs > 0 && dots_avx512::reads(BlockFormat::F32) {
-                dots_avx512::outputs(BlockFormat::F32, bytemuck::cast_slice(widened), x, y, (inputs, stride));
-                continue;
-            }
-            dispatch(Dots { x, weight: widened, y, inputs, stride });
+            dots(widened, x, &mut y[first..], (inputs, stride));
         }
     });
+}
+
+fn dots(weight: &[f32], x: &[f32], y: &mut [f32], (inputs, stride): (usize, usize)) {
+    #[cfg(target_arch = "x86_64")]
+    if inputs > 0 && dots_avx512::reads(BlockFormat::F32) {
+        return dots_avx512::outputs(BlockFormat::F32, bytemuck::cast_slice(weight), x, y, (inputs, stride));
+    }
+    dispatch(Dots { x, weight, y, inputs, stride });
 }
 
 /// The outputs from `first` on, `y` `[rows, count]`, with a weight `[inputs, outputs]`.
@@ -191,9 +205,10 @@ struct Dots<'a> {
 /// Rows of the weight that are read side by side; they stay in the nearest cache while the rows of `x` pass by.
 const STRIP: usize = 4;
 
-/// Rows of `x` that pass by together, and rows of the weight that they meet at once: their sums fit sixteen registers of
-/// eight elements, as AVX2 has them.
-const TOGETHER: usize = 2;
+/// Rows of `x` that pass by together, and rows of the weight that they meet at once: their sums and what is multiplied fit
+/// sixteen registers of eight elements, as AVX2 has them, and are enough that no addition waits for another.
+const TOGETHER: usize = 3;
+const PAIR: usize = 2;
 
 impl Kernel for Dots<'_> {
     type Output = ();
@@ -211,33 +226,37 @@ impl Kernel for Dots<'_> {
                         }
                     }
                 } else if x.len() == TOGETHER * inputs {
-                    for (pair, weight) in weight.chunks_exact(TOGETHER * inputs).enumerate() {
+                    for (pair, weight) in weight.chunks_exact(PAIR * inputs).enumerate() {
                         for (row, sums) in tile::<FMA>(x, weight, inputs).iter().enumerate() {
-                            y[row * stride + pair * TOGETHER..][..TOGETHER].copy_from_slice(sums);
+                            y[row * stride + pair * PAIR..][..PAIR].copy_from_slice(sums);
                         }
                     }
                 } else {
-                    y[..STRIP].copy_from_slice(&strip::<FMA>(x, weight));
+                    for (row, x) in x.chunks_exact(inputs).enumerate() {
+                        y[row * stride..][..STRIP].copy_from_slice(&strip::<FMA>(x, weight));
+                    }
                 }
             }
         }
     }
 }
 
-/// Four scalar products at once: two rows of `x` by two of the weight.
+/// Six scalar products at once: three rows of `x` by two of the weight.
 #[inline(always)]
-fn tile<const FMA: bool>(x: &[f32], weight: &[f32], inputs: usize) -> [[f32; TOGETHER]; TOGETHER] {
-    let rows: [&[f32]; TOGETHER] = std::array::from_fn(|w| &weight[w * inputs..][..inputs]);
+fn tile<const FMA: bool>(x: &[f32], weight: &[f32], inputs: usize) -> [[f32; PAIR]; TOGETHER] {
+    let rows: [&[f32]; PAIR] = std::array::from_fn(|w| &weight[w * inputs..][..inputs]);
     let x: [&[f32]; TOGETHER] = std::array::from_fn(|r| &x[r * inputs..][..inputs]);
     let whole = inputs - inputs % LANES;
     // One array for each row of `x`: one for all would stay in memory.
-    let (mut s0, mut s1) = ([[0.0f32; LANES]; TOGETHER], [[0.0f32; LANES]; TOGETHER]);
+    let (mut s0, mut s1, mut s2) = ([[0.0f32; LANES]; PAIR], [[0.0f32; LANES]; PAIR], [[0.0f32; LANES]; PAIR]);
     for at in (0..whole).step_by(LANES) {
         let b = rows.map(|row| lanes(row, at));
-        add_products::<FMA, TOGETHER>(&mut s0, lanes(x[0], at), b);
-        add_products::<FMA, TOGETHER>(&mut s1, lanes(x[1], at), b);
+        add_products::<FMA, PAIR>(&mut s0, lanes(x[0], at), b);
+        add_products::<FMA, PAIR>(&mut s1, lanes(x[1], at), b);
+        add_products::<FMA, PAIR>(&mut s2, lanes(x[2], at), b);
     }
-    [totals::<FMA, TOGETHER>(s0, x[0], rows, whole), totals::<FMA, TOGETHER>(s1, x[1], rows, whole)]
+    let totals = |sums, x| totals::<FMA, PAIR>(sums, x, rows, whole);
+    [totals(s0, x[0]), totals(s1, x[1]), totals(s2, x[2])]
 }
 
 /// Four scalar products at once. Whole arrays are loaded and kept: through slices or references the compiler leaves the

@@ -18,7 +18,6 @@ use crate::{
     simd::{Kernel, dispatch},
 };
 use candle_core::{Result, Tensor, bail};
-use half::{f16, slice::HalfFloatSliceExt};
 use std::ops::Range;
 
 /// How the elements of a matrix are encoded. The names are GGML's.
@@ -139,15 +138,7 @@ impl BlockFormat {
                     *out = f32::from_le_bytes(*bytes);
                 }
             }
-            Self::F16 => {
-                for (out, bytes) in out.chunks_mut(64).zip(bytes.chunks(128)) {
-                    let mut halves = [f16::ZERO; 64];
-                    for (half, bytes) in halves.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                        *half = f16::from_le_bytes(*bytes);
-                    }
-                    halves[..out.len()].convert_to_f32_slice(out);
-                }
-            }
+            Self::F16 => dispatch(WidenF16 { bytes, out }),
             Self::BF16 => dispatch(WidenBf16 { bytes, out }),
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => {
                 dispatch(blocks::Decode { format: self, bytes, out });
@@ -178,6 +169,29 @@ impl BlockFormat {
             encode::encode(self, &values[index * blocks * self.block()..][..elements], bytes);
         });
         Ok(bytes)
+    }
+}
+
+struct WidenF16<'a> {
+    bytes: &'a [u8],
+    out: &'a mut [f32],
+}
+
+impl Kernel for WidenF16<'_> {
+    type Output = ();
+
+    /// Exponent and mantissa moved to their places make a number 2¹¹² times too small, also where the exponent is zero; what
+    /// is no number stays none.
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        const SCALE: f32 = f32::from_bits((127 + 112) << 23);
+        for (out, bytes) in self.out.iter_mut().zip(self.bytes.as_chunks::<2>().0) {
+            let half = u32::from(u16::from_le_bytes(*bytes));
+            let (sign, rest) = ((half & 0x8000) << 16, half & 0x7fff);
+            let finite = (f32::from_bits(rest << 13) * SCALE).to_bits();
+            let bits = if rest >= 0x7c00 { rest << 13 | 0x7f80_0000 } else { finite };
+            *out = f32::from_bits(bits | sign);
+        }
     }
 }
 

@@ -29,6 +29,18 @@ fn widening_equals_gguf_to_the_bit() {
 }
 
 #[test]
+fn each_half_is_widened_as_the_library_does() {
+    let halves: Vec<half::f16> = (0..=u16::MAX).map(half::f16::from_bits).collect();
+    let bytes: Vec<u8> = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
+    let mut found = vec![0.0; halves.len()];
+    BlockFormat::F16.decode(&bytes, &mut found);
+    for (found, half) in found.iter().zip(halves) {
+        let expected = half.to_f32();
+        assert!(found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan(), "{found} for {half:?}");
+    }
+}
+
+#[test]
 fn encoding_equals_gguf_to_the_byte() {
     let values = floats("encode.values");
     for format in ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"] {
