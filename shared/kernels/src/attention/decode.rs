@@ -95,8 +95,8 @@ pub fn attention_decode(
             .rev()
             .find(|n| key_value_heads.is_multiple_of(*n) && *n <= enough.max(1))
             .unwrap_or(1);
-        let (tokens_together, heads_together) =
-            if cache.new_tokens > 1 { (TOKENS, key_value_heads) } else { (1, heads_together) };
+        let tokens_together = (SCORES / (length * heads).max(1)).clamp(1, TOKENS).min(cache.new_tokens.max(1));
+        let heads_together = if tokens_together > 1 { key_value_heads } else { heads_together };
         for first in (length - cache.new_tokens..length).step_by(tokens_together) {
             for first_head in (0..key_value_heads).step_by(heads_together) {
                 let tokens = first..length.min(first + tokens_together);
@@ -112,7 +112,7 @@ pub fn attention_decode(
     }
     if rows * heads * dim > 0 {
         let together = (TASK * tasks.len() / work.max(1)).max(1);
-        tasks.into_par_iter().with_min_len(together).for_each(|task| dispatch(task));
+        tasks.into_par_iter().with_min_len(together).for_each(dispatch);
     }
     Tensor::from_vec(y, (rows, heads, dim), &Device::Cpu)?.to_dtype(q.dtype())?.to_device(q.device())
 }
@@ -121,6 +121,8 @@ pub fn attention_decode(
 const TASK: usize = 2 * CHUNK;
 /// Most tokens of a task: keys and values that are read serve all of them.
 const TOKENS: usize = 8;
+/// Scores of a task that stay in the second cache: 1 MiB.
+const SCORES: usize = 1 << 18;
 /// Positions whose keys, and whose values, serve all queries of a task before the next come.
 const STRETCH: usize = 2 * LANES;
 
@@ -350,8 +352,8 @@ impl Attend<'_> {
             let y = &mut self.y[of[q] * D..][..D];
             for d in 0..D {
                 let mut total = sums[q][0][d];
-                for n in 1..N {
-                    total += sums[q][n][d];
+                for sum in &sums[q][1..] {
+                    total += sum[d];
                 }
                 y[d] += total;
             }

@@ -12,7 +12,7 @@ use kernels::{AttentionOptions, CachedSequence, Segments, append_keys, append_ro
 use super::Decoder;
 use crate::batch::segments;
 use crate::cache::{KvCache, Rows};
-use crate::parts::{Attend, Remade};
+use crate::parts::{Attend, Remade, RotaryTable};
 use crate::{Batch, Mode, ModelError};
 
 /// Tokens that are read together: what a layer computes of them stays in the caches.
@@ -33,7 +33,7 @@ impl Decoder {
     /// The longest sequence whose positions are turned alike whatever follows: up to there, what was computed of its
     /// beginning holds for any other that begins so.
     pub fn settled_context(&self) -> usize {
-        self.rotary.iter().map(|table| table.settled_context()).min().unwrap_or(usize::MAX)
+        self.rotary.iter().map(RotaryTable::settled_context).min().unwrap_or(usize::MAX)
     }
 
     /// Feeds each sequence its new tokens (at least one; a whole prompt at first) and returns the logits `[S, V]` that
