@@ -263,6 +263,11 @@ fn runs_are_set_side_by_side() {
     let page = fs::read_to_string(lab.path("other/report.md")).unwrap();
     let why = "were measured on files that differ (evaluate tokens/validation.parquet)";
     assert!(page.contains(why) && !page.contains("is better than"), "{page}");
+    let train = ["tokens", "--split", "train", "--model", "MODEL", "--adapter", "a/model", "--out", "d/eval"];
+    lab.run("retune-evaluate", &train);
+    let compared = lab.command("retune-evaluate", &["--compare", "a/eval", "d/eval"]).assert().success();
+    let printed = String::from_utf8(compared.get_output().stdout.clone()).unwrap();
+    assert!(printed.contains("were measured on files that differ") && printed.contains("train.parquet"), "{printed}");
     let mut nothing = lab.command("retune-evaluate", &["--compare", "a", "data/nothing"]);
     nothing.assert().code(1).stderr(contains("is no run"));
     lab.command("retune-evaluate", &["--compare", "a"]).assert().code(2);

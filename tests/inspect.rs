@@ -66,7 +66,7 @@ fn a_folder_tells_its_stage_options_and_inputs() {
         .stdout(contains("whole").and(contains("yes")))
         .stdout(contains("1 in = 1 out + 0 rejected"))
         .stdout(contains("train_on").and(contains("assistant")))
-        .stdout(contains("data/train.parquet, written by retune-ingest"))
+        .stdout(contains("same content as ").and(contains("data/train.parquet, written by retune-ingest")))
         .stdout(contains("a BPE tokenizer"))
         .stdout(contains("\u{1b}").not());
     assert_eq!(json(&mut retune(&data))["manifest"]["stage"], "retune-ingest");

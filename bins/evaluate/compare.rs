@@ -180,9 +180,14 @@ impl RunFacts {
     /// The inputs on which figures of this run were measured, where those of another were measured on other content.
     fn measured_otherwise<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a str> {
         const DATA: [&str; 3] = ["train input validation.parquet", "evaluate input tokens/", "test input test.parquet"];
-        let own = self.settings.iter().filter(|(name, _)| DATA.iter().any(|data| name.starts_with(data)));
-        own.filter(|(name, hash)| other.settings.get(*name).is_some_and(|known| known != *hash))
-            .map(|(name, _)| name.as_str())
+        DATA.into_iter().flat_map(move |data| {
+            let files = |run: &'a Self| run.settings.iter().filter(move |(name, _)| name.starts_with(data));
+            // Where no file has a counterpart, as those of different splits, all differ.
+            let strangers = files(other).count() > 0 && files(self).all(|(name, _)| !other.settings.contains_key(name));
+            files(self)
+                .filter(move |(name, hash)| other.settings.get(*name).map_or(strangers, |known| known != *hash))
+                .map(|(name, _)| name.as_str())
+        })
     }
 
     /// Whether the figures of a stage were measured on the same content in both runs.

@@ -127,7 +127,7 @@ fn blank(row: &TokenRow, path: &Path, number: u64) -> PairScores {
 
 /// Writes what was measured, and says it.
 pub(crate) fn write(
-    (out, split, model): (&Path, String, String),
+    (folder, split, model): (OutputFolder, String, String),
     (identity, inputs, counts, run): (Identity, &[FileRecord], &DataCounts, Option<&Run>),
     pairs: Pairs,
     (tuned, baseline): (&[Sides], Option<&[Sides]>),
@@ -147,14 +147,13 @@ pub(crate) fn write(
         rewards: baseline.map(|sides| rewards(tuned, sides)),
     };
     let document = summary.document(model, &scores, (inputs, counts, run));
-    let folder = OutputFolder::open(out)?;
     let mut outputs = vec![
         folder.stage_bytes(files::METRICS_JSON, &files::to_json(&summary))?,
         write_pair_scores(folder.stage(files::EXAMPLES)?, &scores)?,
     ];
     outputs.extend(retune::pages::stage(&folder, &document)?);
     let notes: String = document.verdict.notes.iter().map(|note| format!("\n  {note}")).collect();
-    let page = out.join(files::REPORT_HTML);
+    let page = folder.path().join(files::REPORT_HTML);
     let text = format!("{}{notes}\nreport: {}", document.verdict.sentence, page.display());
     let report = Report::new(text, &summary);
     folder.commit(Committed { outputs, identity, seed: None, rows: None, summary: report.json.clone() })?;

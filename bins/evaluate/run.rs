@@ -83,6 +83,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         return pairs(args, &found, identity, (&loaded, base.as_ref()));
     }
     let tokenizer = tokenizer(args, &found);
+    // Before the work, not after it: that it can be written, and by nobody else meanwhile.
+    let folder = OutputFolder::open(out)?;
     let mut measured = Vec::new();
     for (split, path) in &found.tokens {
         let tokens = Tokens::read(path, Limits::of(&loaded.config), tokenizer.as_ref())?;
@@ -92,7 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         measured.push(Measured { split: split.clone(), tuned, baseline });
     }
     let more = More::measure(args, &loaded, base.as_ref(), tokenizer.as_ref())?;
-    write(out, &found, identity, &measured, more)
+    write(folder, &found, identity, &measured, more)
 }
 
 /// Measures preference pairs instead.
@@ -107,12 +109,13 @@ fn pairs(args: &Args, found: &Found, identity: Identity, models: (&Loaded, Optio
         return Err(cli::Usage(what.into()).into());
     }
     let pairs = preference::Pairs::read(path, Limits::of(&models.0.config))?;
+    let folder = OutputFolder::open(args.output.folder()?)?;
     let tuned = pairs.measure(&models.0.decoder)?;
     let baseline = models.1.map(|base| pairs.measure(base)).transpose()?;
     let validation = Some(pairs.len()).filter(|_| split == Split::Validation.as_str());
     let run =
         found.metrics.as_ref().map(|path| Run::read(path, found.subject.tuned_folder(), validation)).transpose()?;
-    let place = (args.output.folder()?, split.clone(), found.subject.name());
+    let place = (folder, split.clone(), found.subject.name());
     let known = (identity, found.inputs.as_slice(), &found.counts, run.as_ref());
     preference::write(place, known, pairs, (&tuned, baseline.as_deref()))
 }
@@ -246,7 +249,13 @@ fn tokenizer(args: &Args, found: &Found) -> Option<Tokenizer> {
     Tokenizer::open(with_one.next()?).ok()
 }
 
-fn write(out: &Path, found: &Found, identity: Identity, measured: &[Measured], more: More) -> Result<Outcome> {
+fn write(
+    folder: OutputFolder,
+    found: &Found,
+    identity: Identity,
+    measured: &[Measured],
+    more: More,
+) -> Result<Outcome> {
     let mut courses = Courses::read(found.history.as_deref())?;
     let validation = courses.examples(Split::Validation.as_str());
     let read = |path: &PathBuf| Run::read(path, found.subject.tuned_folder(), validation);
@@ -265,7 +274,6 @@ fn write(out: &Path, found: &Found, identity: Identity, measured: &[Measured], m
         inputs: &found.inputs,
     };
     let document = findings.document();
-    let folder = OutputFolder::open(out)?;
     let mut table = ExampleLossWriter::new(folder.stage(files::EXAMPLES)?)?;
     table.write(&examples)?;
     let mut outputs = vec![
@@ -278,7 +286,7 @@ fn write(out: &Path, found: &Found, identity: Identity, measured: &[Measured], m
     }
     outputs.extend(retune::pages::stage(&folder, &document)?);
     let verdict = verdict_text(&document::verdict(&summary, training.as_ref()));
-    let page = out.join(files::REPORT_HTML);
+    let page = folder.path().join(files::REPORT_HTML);
     let curves = training.as_ref().map(curves).unwrap_or_default();
     let report = Report::new(summary.text(&verdict, &curves, &page.display().to_string()), &summary);
     folder.commit(Committed { outputs, identity, seed: None, rows: None, summary: report.json.clone() })?;

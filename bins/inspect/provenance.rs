@@ -20,7 +20,8 @@ impl Place {
     pub(crate) fn describe(&self) -> String {
         let writer = self.stage.as_ref().map(|stage| format!(", written by {stage}")).unwrap_or_default();
         let changed = if self.same == Some(false) { ", changed since" } else { "" };
-        format!("{}{writer}{changed}", self.path.display())
+        let by_content = if self.same == Some(true) { "same content as " } else { "" };
+        format!("{by_content}{}{writer}{changed}", self.path.display())
     }
 }
 

@@ -98,6 +98,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         Some(found) => found.warning().iter().for_each(|text| cli::warn(text)),
         None => cli::note("not checked whether training has seen the test: name the training data with --train"),
     }
+    // Before hours of answers, not after them: that it can be written, and by nobody else meanwhile.
+    let folder = OutputFolder::open(out)?;
     let Some(answered) = questions.answers(args, &interrupt)? else { return Ok(interrupted()) };
     let predictions = &answered.predictions;
     answered.oddities.iter().for_each(|text| cli::warn(text.trim_end_matches('.')));
@@ -111,7 +113,12 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let bootstrap = Bootstrap { resamples: args.resamples as usize, seed: args.output.seed, ..Bootstrap::default() };
     let summaries = (answered.costs.0.as_ref().map(|c| c.summary), answered.costs.1.as_ref().map(|c| c.summary));
     let limits = Limits { silence: Duration::from_secs(args.scorer_timeout), interrupt };
-    let Some(scores) = wanted.score(predictions, bootstrap, summaries, &limits)? else { return Ok(interrupted()) };
+    let scores = wanted.score(predictions, bootstrap, summaries, &limits).inspect_err(|_| {
+        if answered.facts.is_some() {
+            keep(&folder, predictions);
+        }
+    });
+    let Some(scores) = scores? else { return Ok(interrupted()) };
     if let (true, Some(gate)) =
         (predictions.id.len() < metrics::FEWEST_ROWS, args.gate.iter().find(|g| g.contains('@')))
     {
@@ -132,7 +139,6 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let document = findings.document();
     let rows = predictions.id.len();
     let card = Scorecard::new(rows, &scores, answered.facts, leakage.as_ref().map(|found| found.summary.clone()));
-    let folder = OutputFolder::open(out)?;
     let mut outputs = vec![
         write_predictions(folder.stage(files::PREDICTIONS)?, predictions, &scores.columns())?,
         folder.stage_bytes(files::SCORECARD, &files::to_json(&card))?,
@@ -155,6 +161,15 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let seed = Some(args.output.seed);
     folder.commit(Committed { outputs, identity, seed, rows: balance, summary })?;
     Ok(if scores.all_held() { Outcome::Done(report) } else { Outcome::GateMissed(report) })
+}
+
+/// Keeps answers that a command failed to score, and says where.
+fn keep(folder: &OutputFolder, predictions: &Predictions) {
+    let kept = folder.stage(files::UNSCORED).and_then(|file| folder.keep(write_predictions(file, predictions, &[])?));
+    match kept {
+        Ok(path) => cli::note(&format!("the answers are in {0}: --predictions {0} scores them", path.display())),
+        Err(error) => cli::warn(&format!("the answers are lost: {error}")),
+    }
 }
 
 fn interrupted() -> Outcome {

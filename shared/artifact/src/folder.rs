@@ -19,6 +19,17 @@ pub struct OutputFolder {
     started: Instant,
     /// Held until the folder is sealed or given up.
     _lock: FolderLock,
+    /// Whether it was made for this run.
+    created: bool,
+}
+
+impl Drop for OutputFolder {
+    /// A folder that was made for a run which wrote nothing goes with it; one that holds anything stays.
+    fn drop(&mut self) {
+        if self.created {
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
 }
 
 /// What a stage hands to [`OutputFolder::commit`].
@@ -51,10 +62,11 @@ impl OutputFolder {
                 hint: "choose another --out".into(),
             });
         }
+        let created = !path.exists();
         files::create_folder(path)?;
         let lock = FolderLock::take(path)?;
         files::remove_unfinished(path);
-        Ok(Self { path: path.into(), started: Instant::now(), _lock: lock })
+        Ok(Self { path: path.into(), started: Instant::now(), _lock: lock, created })
     }
 
     /// Where the folder is.
@@ -94,6 +106,16 @@ impl OutputFolder {
     /// [`ArtifactError::Missing`] or [`ArtifactError::Io`].
     pub fn stage_copy(&self, name: &str, from: &Path) -> Result<FinishedFile> {
         self.stage_bytes(name, &files::read(from)?)
+    }
+
+    /// Puts one file in place without sealing the folder, so that what took long is not lost with a run that failed.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Io`].
+    pub fn keep(&self, file: FinishedFile) -> Result<PathBuf> {
+        let path = file.path.clone();
+        file.persist()?;
+        Ok(path)
     }
 
     /// Puts all finished files in place and seals the folder with its manifest.

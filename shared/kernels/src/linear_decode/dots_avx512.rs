@@ -86,7 +86,7 @@ unsafe fn all<const FORM: u8>(weight: &[u8], x: &[f32], y: &mut [f32], sizes: Si
             let weight = Rows { start: weight.add(output * row_bytes), stride: row_bytes, first: true };
             let y = y.add(output);
             if widen {
-                let weight = widen_rows::<FORM>(weight, if wide { BLOCK } else { 1 }, inputs, &mut widened);
+                let weight = widen_strip::<FORM>(weight, if wide { BLOCK } else { 1 }, inputs, &mut widened);
                 blocks::<F32>(weight, wide, x, y, sizes);
             } else {
                 blocks::<FORM>(weight, wide, x, y, sizes);
@@ -133,7 +133,7 @@ unsafe fn blocks<const FORM: u8>(
 /// As [`all`]; the rows exist, and `widened` has room for them.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn widen_rows<const FORM: u8>(weight: Rows, count: usize, inputs: usize, widened: &mut [f32]) -> Rows {
+unsafe fn widen_strip<const FORM: u8>(weight: Rows, count: usize, inputs: usize, widened: &mut [f32]) -> Rows {
     let whole = inputs - inputs % LANES;
     for (w, widened) in widened.chunks_exact_mut(inputs).enumerate().take(count) {
         // SAFETY: the elements lie in the row, and their places in `widened`.
@@ -247,8 +247,7 @@ unsafe fn block<const FORM: u8, const R: usize, const W: usize>(
         }
         at += vectors * LANES;
     }
-    // SAFETY: the processor has AVX-512.
-    let mut totals = unsafe { totals(&sums) };
+    let mut totals = totals(&sums);
     for (r, totals) in totals.iter_mut().enumerate() {
         // SAFETY: the rows of `x` and of the weight have all elements below `inputs`, and `y` has a place for each pair.
         unsafe {
@@ -265,12 +264,9 @@ unsafe fn block<const FORM: u8, const R: usize, const W: usize>(
 }
 
 /// The sums over the lanes of each vector, by halves as [`sum_lanes`] adds them; four vectors at once stay in registers.
-///
-/// # Safety
-/// The processor has AVX-512.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn totals<const R: usize, const W: usize>(sums: &[[__m512; W]; R]) -> [[f32; W]; R] {
+fn totals<const R: usize, const W: usize>(sums: &[[__m512; W]; R]) -> [[f32; W]; R] {
     let mut totals = [[0.0; W]; R];
     if W == BLOCK {
         // Four rows of `x` at a time; where there are fewer, the others are nothing.
