@@ -55,16 +55,21 @@ fn answers_that_a_command_fails_to_score_are_kept_and_can_be_scored() {
     };
     let model = model.to_str().unwrap();
     let asked = ["data", "--model", model, "--max-new-tokens", "40", "--scorer", "x=exit 7", "--out"];
-    test(&[&asked[..], &["test"]].concat()).code(1).stderr(contains("--predictions test/unscored.parquet scores them"));
+    test(&[&asked[..], &["test"]].concat())
+        .code(1)
+        .stderr(contains("--predictions test/unscored-1.parquet scores them"));
     assert!(!folder.path().join("test/manifest.json").exists());
-    test(&["--predictions", "test/unscored.parquet", "--out", "scored"]).success();
+    test(&[&asked[..], &["test"]].concat())
+        .code(1)
+        .stderr(contains("--predictions test/unscored-2.parquet scores them"));
+    test(&["--predictions", "test/unscored-1.parquet", "--out", "scored"]).success();
     let card = json(&folder.path().join("scored/scorecard.json"));
     assert_eq!(card["metrics"]["exact_match"]["tuned"].as_f64().unwrap(), 2.0 / 3.0);
     // What cannot be written is told before there is anything to lose, and a folder made for nothing goes again.
     std::fs::write(folder.path().join("file"), "mine").unwrap();
     let refused = test(&[&asked[..], &["file"]].concat()).code(1).stderr(contains("found a file"));
     assert!(!stderr(&refused).contains("answers"), "{}", stderr(&refused));
-    test(&["--predictions", "test/unscored.parquet", "--scorer", "x=exit 7", "--out", "none"]).code(1);
+    test(&["--predictions", "test/unscored-1.parquet", "--scorer", "x=exit 7", "--out", "none"]).code(1);
     assert!(!folder.path().join("none").exists());
 }
 

@@ -165,7 +165,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
 
 /// Keeps answers that a command failed to score, and says where.
 fn keep(folder: &OutputFolder, predictions: &Predictions) {
-    let kept = folder.stage(files::UNSCORED).and_then(|file| folder.keep(write_predictions(file, predictions, &[])?));
+    let file = folder.stage_beside("unscored", "parquet");
+    let kept = file.and_then(|file| folder.keep(write_predictions(file, predictions, &[])?));
     match kept {
         Ok(path) => cli::note(&format!("the answers are in {0}: --predictions {0} scores them", path.display())),
         Err(error) => cli::warn(&format!("the answers are lost: {error}")),

@@ -107,7 +107,7 @@ impl ArtifactError {
             Self::Busy { .. } => Some("wait until it is done, or choose another folder with --out".into()),
             Self::Contract { .. } => Some("run the stage that wrote it again".into()),
             Self::Parquet { .. } => Some(
-                "the file may be cut short or of another format; write it again, where a stage made it with --force"
+                "the file may be cut short or of another format; write it again (the stage that made it, with --force)"
                     .into(),
             ),
             Self::Row { .. } | Self::Arrow { .. } | Self::Json { .. } => None,

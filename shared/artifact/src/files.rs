@@ -20,8 +20,6 @@ pub const EXAMPLES: &str = "examples.parquet";
 pub const METRICS_JSON: &str = "metrics.json";
 /// Generated text beside its reference, written by test.
 pub const PREDICTIONS: &str = "predictions.parquet";
-/// Answers of `retune-test` that a command failed to score.
-pub const UNSCORED: &str = "unscored.parquet";
 /// Test rows that training has seen, written by test.
 pub const LEAKAGE: &str = "leakage.parquet";
 /// Examples that stand out over training, with the reason, written by evaluate.

@@ -108,6 +108,19 @@ impl OutputFolder {
         self.stage_bytes(name, &files::read(from)?)
     }
 
+    /// Begins a file under the first of `name-1.ending`, `name-2.ending` and so on that is not there: it replaces nothing.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Io`].
+    pub fn stage_beside(&self, name: &str, ending: &str) -> Result<StagedFile> {
+        let mut number = 1;
+        let numbered = |number: u32| format!("{name}-{number}.{ending}");
+        while self.path.join(numbered(number)).exists() {
+            number += 1;
+        }
+        self.stage(&numbered(number))
+    }
+
     /// Puts one file in place without sealing the folder, so that what took long is not lost with a run that failed.
     ///
     /// # Errors
@@ -121,8 +134,9 @@ impl OutputFolder {
     /// Puts all finished files in place and seals the folder with its manifest.
     ///
     /// The old manifest goes first and the new one comes last, so a crash in between leaves a folder that says it is
-    /// unfinished; the new one lies under another name meanwhile, to tell whose the files are. A file whose content equals what is already there keeps its modification time, so that Make sees
-    /// nothing new. Files that the previous manifest listed and this one does not are removed.
+    /// unfinished; the new one lies under another name meanwhile, to tell whose the files are. A file whose content equals
+    /// what is already there keeps its modification time, so that Make sees nothing new. Files that the previous manifest
+    /// listed and this one does not are removed.
     ///
     /// # Errors
     /// [`ArtifactError::Io`].
